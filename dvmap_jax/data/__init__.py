@@ -1,0 +1,1 @@
+"""Tokenizer and the stream of prompt batches."""

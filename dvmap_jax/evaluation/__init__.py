@@ -1,0 +1,1 @@
+"""Evaluation: modes, baselines and metrics."""

@@ -1,0 +1,1 @@
+"""Hugging Face and GGUF files in and out."""

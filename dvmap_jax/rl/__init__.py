@@ -1,0 +1,1 @@
+"""Rewards, rollouts and the GRPO loss."""

@@ -1,0 +1,1 @@
+"""From survey answers to examples, prompts and the reading of answers."""
