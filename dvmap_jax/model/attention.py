@@ -1,0 +1,98 @@
+"""Attention of branches over ancestors that are stored once, and causally over themselves."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+MASKED = -1e30  # finite, so that a row with nothing to see stays a number
+
+
+class LayerBlock(NamedTuple):
+    """Keys and values of one layer for one level of the tree, and how many are valid."""
+
+    keys: Float[Array, "B Ni K S H"]
+    values: Float[Array, "B Ni K S H"]
+    lengths: Int[Array, "B Ni"]
+
+
+class Partial(NamedTuple):
+    """Attention over a part of the keys, before the parts are merged by log-sum-exp."""
+
+    peak: Float[Array, "B N K G T 1"]
+    total: Float[Array, "B N K G T 1"]
+    mixed: Float[Array, "B N K G T H"]
+
+
+def attend(
+    query: Float[Array, "B N T M H"],
+    *,
+    keys: Float[Array, "B N K T H"],
+    values: Float[Array, "B N K T H"],
+    context: tuple[LayerBlock, ...],
+) -> Float[Array, "B N T M H"]:
+    """Each branch attends to all of its ancestors and causally to its own tokens.
+
+    M is the number of query heads, a multiple of the K key/value heads. A block of
+    `context` has Ni rows, Ni dividing N: branch n reads row n // (N / Ni) of it. Scores,
+    softmax and sums are at least float32.
+    """
+    B, N, T, M, H = query.shape
+    K = keys.shape[2]
+    scaled = query * jnp.asarray(H**-0.5, query.dtype)
+    grouped = scaled.reshape(B, N, T, K, M // K, H).transpose(
+        0, 1, 3, 4, 2, 5
+    )  # [B, N, K, G, T, H]
+    parts = [_over_ancestor(grouped, block) for block in context]
+    parts.append(_over_self(grouped, keys, values))
+    merged = _merge(parts).astype(query.dtype)
+    return merged.transpose(0, 1, 4, 2, 3, 5).reshape(B, N, T, M, H)
+
+
+def _over_ancestor(query: Float[Array, "B N K G T H"], block: LayerBlock) -> Partial:
+    """One product of all branches of an ancestor with its keys, which are never copied."""
+    B, N, K, G, T, H = query.shape
+    Ni, S = block.keys.shape[1], block.keys.shape[3]
+    fold = N // Ni
+    rows = query.reshape(B, Ni, fold, K, G, T, H).swapaxes(2, 3).reshape(B, Ni, K, fold * G * T, H)
+    valid = jnp.arange(S) < block.lengths[:, :, None, None, None]
+    part = _softmax_part(rows, block.keys, block.values, valid)
+
+    def unfold(x):
+        x = x.reshape(B, Ni, K, fold, G, T, x.shape[-1]).swapaxes(2, 3)
+        return x.reshape(B, N, K, G, T, x.shape[-1])
+
+    return Partial(*(unfold(x) for x in part))
+
+
+def _over_self(query: Float[Array, "B N K G T H"], keys: Array, values: Array) -> Partial:
+    B, N, K, G, T, H = query.shape
+    causal = jnp.arange(T)[:, None] >= jnp.arange(T)
+    causal = jnp.broadcast_to(causal, (G, T, T)).reshape(G * T, T)
+    part = _softmax_part(query.reshape(B, N, K, G * T, H), keys, values, causal)
+    return Partial(*(x.reshape(B, N, K, G, T, x.shape[-1]) for x in part))
+
+
+def _softmax_part(rows, keys, values, valid) -> tuple[Array, Array, Array]:
+    """Peak score, sum of exponentials and weighted values of each row over valid keys."""
+    wide = jnp.promote_types(rows.dtype, jnp.float32)
+    scores = jnp.einsum("bnkqh,bnksh->bnkqs", rows, keys, preferred_element_type=wide)
+    scores = jnp.where(valid, scores, MASKED)
+    # The peak cancels in the merged result, so no gradient needs to flow through it.
+    peak = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+    weights = jnp.exp(scores - peak)
+    mixed = jnp.einsum(
+        "bnkqs,bnksh->bnkqh", weights.astype(values.dtype), values, preferred_element_type=wide
+    )
+    return peak, weights.sum(axis=-1, keepdims=True), mixed
+
+
+def _merge(parts: list[Partial]) -> Float[Array, "B N K G T H"]:
+    peak = parts[0].peak
+    for part in parts[1:]:
+        peak = jnp.maximum(peak, part.peak)
+    shares = [jnp.exp(part.peak - peak) for part in parts]
+    total = sum(share * part.total for share, part in zip(shares, parts, strict=True))
+    mixed = sum(share * part.mixed for share, part in zip(shares, parts, strict=True))
+    return mixed / total

@@ -1,0 +1,148 @@
+"""Projections, norms, rotary positions and one decoder layer, as Flax NNX modules."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from dvmap_jax.model.attention import LayerBlock, attend
+from dvmap_jax.model.config import ModelConfig, RopeScaling
+
+INITIALIZER_SCALE = 0.02  # Qwen3 and Llama config.json: initializer_range
+
+# Parameters carry logical axis names; they meet a mesh in sharding.py, not when they are created.
+nnx.use_eager_sharding(False)
+
+
+def full_precision(x: Array) -> Array:
+    """At least float32: where norms, softmax and log-probabilities are computed."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+class Projection(nnx.Module):
+    """A matrix product without bias, kernel [in, out]."""
+
+    def __init__(self, size_in: int, size_out: int, *, axes: tuple[str, str], rngs: nnx.Rngs):
+        init = nnx.with_partitioning(nnx.initializers.normal(INITIALIZER_SCALE), axes)
+        self.kernel = nnx.Param(init(rngs.params(), (size_in, size_out), jnp.float32))
+
+    def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:
+        return x @ self.kernel[...]
+
+
+class Table(nnx.Module):
+    """One row of width D for each token of the vocabulary: embedding or output head."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        init = nnx.with_partitioning(nnx.initializers.normal(INITIALIZER_SCALE), ("vocab", "embed"))
+        self.table = nnx.Param(init(rngs.params(), (config.vocab_size, config.width), jnp.float32))
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square normalisation over the last axis, in float32."""
+
+    def __init__(self, size: int, *, epsilon: float, rngs: nnx.Rngs):
+        init = nnx.with_partitioning(nnx.initializers.ones, (None,))
+        self.scale = nnx.Param(init(rngs.params(), (size,), jnp.float32))
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        wide = full_precision(x)
+        wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
+        return wide.astype(x.dtype) * self.scale[...].astype(x.dtype)
+
+
+def rope_frequencies(config: ModelConfig) -> Float[Array, " h"]:
+    """Angle per position of each pair of head dimensions, scaled as Llama 3 does where asked."""
+    exponents = jnp.arange(0, config.head_dim, 2) / config.head_dim
+    frequencies = 1.0 / config.rope_theta**exponents
+    return _stretch(frequencies, config.rope_scaling) if config.rope_scaling else frequencies
+
+
+def _stretch(frequencies: Float[Array, " h"], scaling: RopeScaling) -> Float[Array, " h"]:
+    """Slow rotations are divided by `factor`, fast ones kept, the rest blended between."""
+    turns = scaling.original_max_position * frequencies / (2 * jnp.pi)
+    blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    blend = jnp.clip(blend, 0.0, 1.0)
+    return blend * frequencies + (1 - blend) * frequencies / scaling.factor
+
+
+def rope_angles(
+    positions: Int[Array, "B N T"], frequencies: Float[Array, " h"]
+) -> tuple[Float[Array, "B N T 1 H"], Float[Array, "B N T 1 H"]]:
+    """Cosine and sine of each position's rotation, the two halves of a head side by side."""
+    angles = positions[..., None, None] * frequencies
+    angles = jnp.concatenate([angles, angles], axis=-1)
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: Float[Array, "B N T K H"], rope: tuple[Array, Array]) -> Float[Array, "B N T K H"]:
+    """Rotates each head by its position's angles, in float32."""
+    cos, sin = rope
+    wide = full_precision(x)
+    first, second = jnp.split(wide, 2, axis=-1)
+    return (wide * cos + jnp.concatenate([-second, first], axis=-1) * sin).astype(x.dtype)
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention of new tokens over their ancestors and themselves."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        queries = config.num_heads * config.head_dim
+        keys = config.num_kv_heads * config.head_dim
+        self.q = Projection(config.width, queries, axes=("embed", "heads"), rngs=rngs)
+        self.k = Projection(config.width, keys, axes=("embed", "kv_heads"), rngs=rngs)
+        self.v = Projection(config.width, keys, axes=("embed", "kv_heads"), rngs=rngs)
+        self.o = Projection(queries, config.width, axes=("heads", "embed"), rngs=rngs)
+        if config.qk_norm:
+            epsilon = config.norm_epsilon
+            self.q_norm = RMSNorm(config.head_dim, epsilon=epsilon, rngs=rngs)
+            self.k_norm = RMSNorm(config.head_dim, epsilon=epsilon, rngs=rngs)
+        self.config = config
+
+    def __call__(
+        self,
+        x: Float[Array, "B N T D"],
+        rope: tuple[Array, Array],
+        context: tuple[LayerBlock, ...],
+    ) -> tuple[Float[Array, "B N T D"], Float[Array, "B N K T H"], Float[Array, "B N K T H"]]:
+        q = self._heads(self.q(x), self.config.num_heads)
+        k = self._heads(self.k(x), self.config.num_kv_heads)
+        v = self._heads(self.v(x), self.config.num_kv_heads)
+        if self.config.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = rotate(q, rope), rotate(k, rope)
+        k, v = k.swapaxes(2, 3), v.swapaxes(2, 3)  # [B, N, K, T, H]
+        mixed = attend(q, keys=k, values=v, context=context)
+        return self.o(mixed.reshape(*x.shape[:3], -1)), k, v
+
+    def _heads(self, x: Float[Array, "B N T M"], heads: int) -> Float[Array, "B N T K H"]:
+        return x.reshape(*x.shape[:3], heads, self.config.head_dim)
+
+
+class GatedMLP(nnx.Module):
+    """down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        width, mlp_width = config.width, config.mlp_width
+        self.gate = Projection(width, mlp_width, axes=("embed", "mlp"), rngs=rngs)
+        self.up = Projection(width, mlp_width, axes=("embed", "mlp"), rngs=rngs)
+        self.down = Projection(mlp_width, width, axes=("mlp", "embed"), rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B N T D"]) -> Float[Array, "B N T D"]:
+        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+
+
+class Layer(nnx.Module):
+    """Attention and MLP, each behind a norm and added to the stream."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.attention_norm = RMSNorm(config.width, epsilon=config.norm_epsilon, rngs=rngs)
+        self.attention = Attention(config, rngs=rngs)
+        self.mlp_norm = RMSNorm(config.width, epsilon=config.norm_epsilon, rngs=rngs)
+        self.mlp = GatedMLP(config, rngs=rngs)
+
+    def __call__(self, x, rope, context):
+        mixed, keys, values = self.attention(self.attention_norm(x), rope, context)
+        x = x + mixed
+        return x + self.mlp(self.mlp_norm(x)), keys, values
