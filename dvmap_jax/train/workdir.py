@@ -1,0 +1,63 @@
+"""A run's folder belongs to one config: claimed on the first start, checked on every later one."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+
+from dvmap_jax.records import changed_keys
+
+CONFIG = "config.json"
+# What a resumed run may do otherwise: when to stop, look, save and how much to tell.
+FREE_KEYS = ("num_steps", "evaluate_every", "save_every", "sample_every", "export", "log.")
+RUN_FILES = ("checkpoints", "metrics.jsonl", "timing.jsonl", "samples.jsonl")
+
+
+def claim_workdir(workdir: pathlib.Path, config_json: str) -> None:
+    """Makes `workdir` this config's, or raises ValueError naming the keys in which it is another's.
+
+    A config that differs in `FREE_KEYS` alone takes the place of the one that was there.
+    """
+    path = workdir / CONFIG
+    if path.exists():
+        _check_same(path, json.loads(config_json))
+    else:
+        _check_free(workdir)
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_text(path, config_json)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a whole file or none: under another name first, then renamed."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _check_same(path: pathlib.Path, config: dict[str, Any]) -> None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}); use another --workdir") from error
+    changed = {key: pair for key, pair in changed_keys(found, config).items() if not _is_free(key)}
+    if changed:
+        listed = ", ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in changed.items())
+        raise ValueError(
+            f"{path.parent} belongs to another config: {listed}; use another --workdir, "
+            "or set these back"
+        )
+
+
+def _check_free(workdir: pathlib.Path) -> None:
+    foreign = [name for name in RUN_FILES if (workdir / name).exists()]
+    if foreign:
+        raise ValueError(
+            f"{workdir} holds {', '.join(foreign)} but no {CONFIG}: it is not this run's; "
+            "use another --workdir"
+        )
+
+
+def _is_free(key: str) -> bool:
+    return any(key.startswith(free) if free.endswith(".") else key == free for free in FREE_KEYS)
