@@ -1,0 +1,79 @@
+"""Everything that decides a run in one record, and its way to and from files and flags."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from dvmap_jax.data.batches import DataConfig
+from dvmap_jax.model.config import ComputeConfig, ModelConfig
+from dvmap_jax.model.sampling import SamplingConfig
+from dvmap_jax.records import from_mapping, to_mapping
+from dvmap_jax.rl.grpo import GRPOConfig
+from dvmap_jax.sharding import MeshConfig
+from dvmap_jax.train.checkpoints import CheckpointConfig
+from dvmap_jax.train.log import LogConfig
+from dvmap_jax.train.state import OptimizerConfig
+
+OBJECTIVES = ("grpo", "sft")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """A training run; a period of 0 means never, a warm start of 0 steps means none.
+
+    The warm start is supervised, on the examples' answers, and comes before the first step.
+    """
+
+    objective: str = "grpo"
+    num_steps: int = 100
+    seed: int = 0
+    evaluate_every: int = 0
+    save_every: int = 0
+    sample_every: int = 0
+    warm_start_steps: int = 0
+    warm_start_learning_rate: float = 1e-3
+    warm_start_batch_size: int = 32
+    export: bool = True
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    compute: ComputeConfig = ComputeConfig()
+    mesh: MeshConfig = MeshConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    grpo: GRPOConfig = GRPOConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+
+    def __post_init__(self):
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective is {self.objective!r}; it must be one of {OBJECTIVES}")
+        for name in ("num_steps", "evaluate_every", "save_every", "sample_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.warm_start_steps < 0 or self.warm_start_batch_size < 1:
+            raise ValueError(
+                f"warm_start_steps is {self.warm_start_steps} and warm_start_batch_size "
+                f"{self.warm_start_batch_size}; they must be at least 0 and 1"
+            )
+        if self.warm_start_learning_rate <= 0:
+            raise ValueError(
+                f"warm_start_learning_rate is {self.warm_start_learning_rate}; it must be positive"
+            )
+
+
+def config_dict(record: Any) -> ml_collections.ConfigDict:
+    """The record as a locked ConfigDict: known keys only, each keeping the type it has."""
+    return ml_collections.ConfigDict(to_mapping(record)).lock()
+
+
+def run_config(mapping: Mapping[str, Any]) -> RunConfig:
+    """The run a nested mapping (of a config file, flags or `config.json`) describes."""
+    return from_mapping(RunConfig, mapping)
+
+
+def to_json(record: Any) -> str:
+    """The record as indented JSON, the same bytes for equal records."""
+    return json.dumps(to_mapping(record), indent=2, ensure_ascii=False) + "\n"
