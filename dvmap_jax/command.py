@@ -25,7 +25,7 @@ TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from
 
 
 def define_config() -> flags.FlagHolder:
-    """Defines `--config=FILE.py` (its `get_config()` gives a ConfigDict) and `--config.a.b=value`."""
+    """Defines `--config=FILE.py`, whose `get_config()` gives a ConfigDict, and its overrides."""
     return config_flags.DEFINE_config_file("config", None, "The run's config file.")
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.records import from_mapping
@@ -74,7 +73,7 @@ class Checkpoints:
         self._config = config
         self._folder = pathlib.Path(workdir).absolute() / FOLDER
         self._manager = ocp.CheckpointManager(
-            epath.Path(self._folder),
+            str(self._folder),
             options=_options(config),
             item_handlers={**_json_handlers(), "state": ocp.StandardCheckpointHandler()},
         )
@@ -215,7 +214,7 @@ def read_checkpoint(path: pathlib.Path) -> SavedModel:
 def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
     """A manager that never saves and, unlike the run's own, reads parts of a state."""
     return ocp.CheckpointManager(
-        epath.Path(folder),
+        str(folder),
         options=ocp.CheckpointManagerOptions(create=False),
         item_handlers={**_json_handlers(), "state": ocp.PyTreeCheckpointHandler()},
     )
