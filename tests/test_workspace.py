@@ -2,7 +2,7 @@
 
 import re
 
-MAX_LINES = 120
+MAX_LINES = 150
 PATH = re.compile(r"`([\w.\-]+(?:/[\w.\-*]+)*/?)`")
 TOP = {"dvmap_jax", "configs", "scripts", "tests", ".ci"}
 
@@ -47,5 +47,5 @@ def test_every_file_of_the_package_is_named(root):
     assert unnamed == set()
 
 
-def test_map_fits_on_two_screens(root):
+def test_map_stays_short(root):
     assert len((root / "WORKSPACE.md").read_text(encoding="utf-8").splitlines()) <= MAX_LINES
