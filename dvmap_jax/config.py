@@ -8,14 +8,18 @@ from typing import Any
 import ml_collections
 
 from dvmap_jax.data.batches import DataConfig
+from dvmap_jax.evaluation.evaluator import EvaluationConfig
 from dvmap_jax.model.config import ComputeConfig, ModelConfig
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.records import from_mapping, to_mapping
 from dvmap_jax.rl.grpo import GRPOConfig
+from dvmap_jax.rl.rewards import RewardConfig
 from dvmap_jax.sharding import MeshConfig
+from dvmap_jax.survey.corpus import CorpusConfig
 from dvmap_jax.train.checkpoints import CheckpointConfig
 from dvmap_jax.train.log import LogConfig
 from dvmap_jax.train.state import OptimizerConfig
+from dvmap_jax.train.weights import WeightsConfig
 
 OBJECTIVES = ("grpo", "sft")
 
@@ -25,6 +29,7 @@ class RunConfig:
     """A training run; a period of 0 means never, a warm start of 0 steps means none.
 
     The warm start is supervised, on the examples' answers, and comes before the first step.
+    `model` gives the sizes where the weights are random; otherwise they come with the weights.
     """
 
     objective: str = "grpo"
@@ -37,13 +42,17 @@ class RunConfig:
     warm_start_learning_rate: float = 1e-3
     warm_start_batch_size: int = 32
     export: bool = True
+    corpus: CorpusConfig = CorpusConfig()
     data: DataConfig = DataConfig()
+    weights: WeightsConfig = WeightsConfig()
     model: ModelConfig = ModelConfig()
     compute: ComputeConfig = ComputeConfig()
     mesh: MeshConfig = MeshConfig()
     sampling: SamplingConfig = SamplingConfig()
+    rewards: RewardConfig = RewardConfig()
     grpo: GRPOConfig = GRPOConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
 

@@ -27,7 +27,7 @@ policies = ocp.checkpoint_managers
 class CheckpointConfig:
     """Which checkpoints of a run are kept besides the latest."""
 
-    best_metric: str = "reward/mean"  # of the evaluation on held-out archetypes
+    best_metric: str = "accuracy"  # of the evaluation on held-out archetypes
     best_mode: str = "max"
     asynchronous: bool = True
 
