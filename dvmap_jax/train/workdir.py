@@ -17,13 +17,18 @@ RUN_FILES = ("checkpoints", "metrics.jsonl", "timing.jsonl", "samples.jsonl")
 def claim_workdir(workdir: pathlib.Path, config_json: str) -> None:
     """Makes `workdir` this config's, or raises ValueError naming the keys in which it is another's.
 
-    A config that differs in `FREE_KEYS` alone takes the place of the one that was there.
+    A config that differs in `FREE_KEYS` alone takes the place of the one that was there; so does
+    any config where the earlier start stopped before it left something to lose.
     """
     path = workdir / CONFIG
-    if path.exists():
+    found = [name for name in RUN_FILES if (workdir / name).exists()]
+    if found and not path.exists():
+        raise ValueError(
+            f"{workdir} holds {', '.join(found)} but no {CONFIG}: it is not this run's; "
+            "use another --workdir"
+        )
+    if found:
         _check_same(path, json.loads(config_json))
-    else:
-        _check_free(workdir)
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         write_text(path, config_json)
@@ -47,15 +52,6 @@ def _check_same(path: pathlib.Path, config: dict[str, Any]) -> None:
         raise ValueError(
             f"{path.parent} belongs to another config: {listed}; use another --workdir, "
             "or set these back"
-        )
-
-
-def _check_free(workdir: pathlib.Path) -> None:
-    foreign = [name for name in RUN_FILES if (workdir / name).exists()]
-    if foreign:
-        raise ValueError(
-            f"{workdir} holds {', '.join(foreign)} but no {CONFIG}: it is not this run's; "
-            "use another --workdir"
         )
 
 

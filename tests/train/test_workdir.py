@@ -24,6 +24,7 @@ def changed(**sections):
 def claimed(tmp_path):
     workdir = tmp_path / "runs" / "one"
     claim_workdir(workdir, json.dumps(CONFIG))
+    (workdir / "metrics.jsonl").touch()
     return workdir
 
 
@@ -55,6 +56,13 @@ def test_a_folder_with_files_of_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds metrics.jsonl but no config.json"):
         claim_workdir(tmp_path, json.dumps(CONFIG))
     assert not (tmp_path / "config.json").exists()
+
+
+def test_a_start_that_left_nothing_to_lose_claims_nothing(tmp_path):
+    claim_workdir(tmp_path, json.dumps(CONFIG))
+    other = changed(grpo={"group_size": 4})
+    claim_workdir(tmp_path, other)
+    assert (tmp_path / "config.json").read_text() == other
 
 
 def test_a_broken_config_file_is_refused(claimed):
