@@ -100,7 +100,9 @@ def _fail(error: Exception, *, code: int) -> NoReturn:
 
 def _line(error: Exception) -> str:
     """An error's text in one line; of a traceback inside it only the last line."""
-    text = FIELDS_PRESENT.sub("", str(error)).replace("\\n", "\n").strip("'")
+    text = FIELDS_PRESENT.sub("", str(error)).replace("\\n", "\n")
+    if isinstance(error, AttributeError | KeyError):
+        text = text.strip("'")  # their text is a quoted one
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if "Traceback (most recent call last):" in lines:
         lines = [lines[0], lines[-1]]
