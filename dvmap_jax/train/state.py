@@ -1,0 +1,112 @@
+"""The state of a run and its optimizer: what an update changes and a checkpoint keeps."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Int
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, its schedule and what guards it; defaults are the original's (original recipe).
+
+    `weight_decay_on` is "all" parameters as in the original, or "matrices" (no norm scales).
+    `micro_batch_size` counts roots (prompts or archetypes) computed at a time, 0 all of them.
+    """
+
+    learning_rate: float = 1e-6
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    decay_steps: int = 0
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    weight_decay_on: str = "matrices"
+    max_grad_norm: float = 1.0
+    micro_batch_size: int = 0
+    max_skipped: int = 5
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"optimizer.schedule is {self.schedule!r}; it must be one of {SCHEDULES}"
+            )
+        if self.schedule != "constant" and self.decay_steps <= self.warmup_steps:
+            raise ValueError(
+                f"optimizer.decay_steps is {self.decay_steps}; a {self.schedule} schedule needs it "
+                f"above optimizer.warmup_steps = {self.warmup_steps}"
+            )
+        if self.weight_decay_on not in ("matrices", "all"):
+            raise ValueError(
+                f"optimizer.weight_decay_on is {self.weight_decay_on!r}; use 'matrices' or 'all'"
+            )
+        if self.learning_rate <= 0 or self.max_grad_norm <= 0:
+            raise ValueError(
+                "optimizer.learning_rate and max_grad_norm must be positive; found "
+                f"{self.learning_rate} and {self.max_grad_norm}"
+            )
+        if self.micro_batch_size < 0 or self.max_skipped < 0:
+            raise ValueError("optimizer.micro_batch_size and max_skipped cannot be negative")
+
+
+@struct.dataclass
+class TrainState:
+    """Parameters and optimizer after `step` batches, each of one update or a few.
+
+    `updates` counts those applied, `skipped` those left out for a gradient
+    that was not finite, `skipped_in_row` those since the last applied.
+    """
+
+    step: Int[Array, ""]
+    updates: Int[Array, ""]
+    params: dict
+    optimizer: optax.OptState
+    skipped: Int[Array, ""]
+    skipped_in_row: Int[Array, ""]
+
+
+def learning_rate_schedule(config: OptimizerConfig) -> optax.Schedule:
+    """Learning rate by number of updates: linear warm-up, then constant or a decay to zero."""
+    peak, warmup = config.learning_rate, config.warmup_steps
+    remaining = config.decay_steps - warmup
+    after = {
+        "constant": lambda: optax.constant_schedule(peak),
+        "linear": lambda: optax.linear_schedule(peak, 0.0, remaining),
+        "cosine": lambda: optax.cosine_decay_schedule(peak, remaining),
+    }[config.schedule]()
+    if not warmup:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """AdamW behind gradient clipping by global norm; moments have the parameters' dtype."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm),
+        optax.adamw(
+            learning_rate_schedule(config),
+            b1=config.b1,
+            b2=config.b2,
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+            mask=_decayed if config.weight_decay_on == "matrices" else None,
+        ),
+    )
+
+
+def _decayed(params: dict) -> dict:
+    """True for matrices and tables; norm scales are named `scale`."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "scale", params)
+
+
+def init_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first update."""
+    zero = jnp.zeros((), jnp.int32)
+    moments = jax.jit(optimizer.init)(params)
+    return TrainState(zero, zero, params, moments, zero, zero)
