@@ -1,0 +1,242 @@
+"""Examples and their files: parquet or Arrow in, checked `Example` records out, and back."""
+
+import dataclasses
+import functools
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dvmap_jax.survey.answers import parse_options
+from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
+
+COLUMNS = ("Q_id", *ATTRIBUTE_NAMES, "frequency", "Category", "Question", "Options", "answer")
+OPTIONAL_COLUMNS = ("prompt", "support", "entropy", "consensus_share")
+EXAMPLES_FILE = "examples.parquet"
+DATA_SOURCE = "wvs"  # the released column of this name holds nothing else
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """An archetype, a question and the archetype's answer.
+
+    `attributes` are in the order of the codebook, `options` comma-joined in codebook order.
+    `frequency` is the share of the answer among archetypes of the same country and question
+    in the same split. `support`, `entropy` and `consensus_share` describe the respondents
+    behind the answer, where they are known.
+    """
+
+    question_id: str
+    country: str
+    attributes: tuple[str, ...]
+    category: str
+    question: str
+    options: str
+    answer: str
+    frequency: float
+    prompt: str = ""
+    support: int | None = None
+    entropy: float | None = None
+    consensus_share: float | None = None
+
+    @functools.cached_property
+    def archetype(self) -> str:
+        """The attributes joined: equal for all examples of an archetype."""
+        return " | ".join(self.attributes)
+
+    @functools.cached_property
+    def option_list(self) -> tuple[str, ...]:
+        """The options one by one."""
+        return parse_options(self.options)
+
+    @property
+    def answer_index(self) -> int:
+        """Place of the answer among the options."""
+        return self.option_list.index(self.answer)
+
+
+def read_examples(path: str | Path) -> tuple[Example, ...]:
+    """Reads a parquet file, an Arrow folder or a corpus folder holding `examples.parquet`.
+
+    Raises FileNotFoundError where there is none of these, and ValueError naming the file, the
+    row and the column where the content is not that of a corpus.
+    """
+    path = Path(path)
+    table, file = _read_table(path)
+    frame = table.to_pandas()
+    _check_columns(frame, file)
+    frame = frame.assign(Options=_joined_options(frame["Options"]))
+    _check_values(frame, file)
+    return _examples(frame)
+
+
+def write_examples(examples: Sequence[Example], path: str | Path) -> None:
+    """Writes the released columns as parquet; the file appears whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(pa.table(_columns(examples)), partial, compression="zstd")
+    partial.replace(path)
+
+
+def with_frequency(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """The examples with `frequency` counted among themselves: that of a split of its own."""
+    cells = Counter((e.country, e.question_id) for e in examples)
+    answers = Counter((e.country, e.question_id, e.answer) for e in examples)
+    return tuple(
+        dataclasses.replace(
+            e,
+            frequency=answers[e.country, e.question_id, e.answer] / cells[e.country, e.question_id],
+        )
+        for e in examples
+    )
+
+
+def _read_table(path: Path) -> tuple[pa.Table, Path]:
+    if not path.exists():
+        raise FileNotFoundError(f"no corpus at {path}; give a parquet file or a corpus folder")
+    file = path / EXAMPLES_FILE if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        return _read_arrow_folder(path), path
+    try:
+        return pq.read_table(file), file
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file} is not a readable parquet file: {_line(error)}") from error
+
+
+def _read_arrow_folder(folder: Path) -> pa.Table:
+    """The table of a Hugging Face `save_to_disk` folder, whose state.json lists its files."""
+    state = folder / "state.json"
+    if not state.exists():
+        raise ValueError(
+            f"{folder} holds neither {EXAMPLES_FILE} nor state.json; give a corpus folder, an "
+            "Arrow folder or a parquet file"
+        )
+    listed = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
+    return pa.concat_tables([_read_arrow(folder / entry["filename"]) for entry in listed])
+
+
+def _read_arrow(file: Path) -> pa.Table:
+    if not file.exists():
+        raise FileNotFoundError(f"{file} is missing, though {file.parent}/state.json lists it")
+    try:
+        with pa.OSFile(str(file)) as source:
+            return pa.ipc.open_stream(source).read_all()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file} is not a readable Arrow stream: {_line(error)}") from error
+
+
+def _check_columns(frame: pd.DataFrame, file: Path) -> None:
+    for column in COLUMNS:
+        if column not in frame:
+            raise ValueError(
+                f"{file} has no column {column!r} ({nearest_names(column, frame.columns)}); "
+                f"a corpus needs {', '.join(COLUMNS)}"
+            )
+    if frame.empty:
+        raise ValueError(f"{file} has no rows; a corpus needs at least one example")
+
+
+def _check_values(frame: pd.DataFrame, file: Path) -> None:
+    for column in COLUMNS:
+        texts = frame[column]
+        absent = texts.isna() | (texts.astype(str).str.strip() == "")
+        _refuse(frame, absent, file, f"column {column!r} is empty")
+    frequency = pd.to_numeric(frame["frequency"], errors="coerce")
+    outside = ~frequency.between(0, 1)
+    _refuse(frame, outside, file, "column 'frequency' is not a share between 0 and 1")
+    options = {text: parse_options(text) for text in frame["Options"].unique()}
+    poor = {text for text, each in options.items() if len(set(each)) < max(2, len(each))}
+    _refuse(frame, frame["Options"].isin(poor), file, "'Options' need two or more distinct options")
+    pairs = frame[["Options", "answer"]].drop_duplicates()
+    known = {(o, a) for o, a in pairs.itertuples(index=False) if a in options[o]}
+    keys = pd.Series(zip(frame["Options"], frame["answer"], strict=True), index=frame.index)
+    _refuse(frame, ~keys.isin(known), file, "the answer is not among the options")
+
+
+def _refuse(frame: pd.DataFrame, wrong: pd.Series, file: Path, problem: str) -> None:
+    """Raises ValueError for the first row, counted from 0, where `wrong` holds."""
+    if not wrong.any():
+        return
+    number = int(wrong.to_numpy().argmax())
+    row = frame.iloc[number]
+    raise ValueError(
+        f"{file} row {number} ({row['Q_id']}, {row['Country']}): {problem}; answer is "
+        f"{row['answer']!r}, options are {row['Options']!r} ({int(wrong.sum())} such rows); "
+        "correct or remove them"
+    )
+
+
+def _joined_options(options: pd.Series) -> pd.Series:
+    """Options as one comma-joined text, also where the file stores a list of them."""
+    return options.map(lambda each: each if isinstance(each, str) else _join(each))
+
+
+def _join(options: Iterable[str] | None) -> str | None:
+    return ", ".join(options) if options is not None and not isinstance(options, float) else None
+
+
+def _examples(frame: pd.DataFrame) -> tuple[Example, ...]:
+    attributes = zip(*(frame[name] for name in ATTRIBUTE_NAMES), strict=True)
+    optional = [_optional(frame, name) for name in OPTIONAL_COLUMNS]
+    names = ("Q_id", "Country", "Category", "Question", "Options", "answer", "frequency")
+    columns = [frame[name] for name in names]
+    return tuple(
+        Example(
+            question_id=question_id,
+            country=country,
+            attributes=values,
+            category=category,
+            question=question,
+            options=options,
+            answer=answer,
+            frequency=float(frequency),
+            prompt=prompt or "",
+            support=None if support is None else int(support),
+            entropy=entropy,
+            consensus_share=share,
+        )
+        for (question_id, country, category, question, options, answer, frequency), values, (
+            prompt,
+            support,
+            entropy,
+            share,
+        ) in zip(zip(*columns, strict=True), attributes, zip(*optional, strict=True), strict=True)
+    )
+
+
+def _optional(frame: pd.DataFrame, name: str) -> list:
+    if name not in frame:
+        return [None] * len(frame)
+    return [None if pd.isna(value) else value for value in frame[name]]
+
+
+def _columns(examples: Sequence[Example]) -> dict[str, list]:
+    columns = {"Q_id": [e.question_id for e in examples]}
+    for place, name in enumerate(ATTRIBUTE_NAMES):
+        columns[name] = [e.attributes[place] for e in examples]
+    columns |= {
+        "frequency": [e.frequency for e in examples],
+        "Category": [e.category for e in examples],
+        "Question": [e.question for e in examples],
+        "prompt": [e.prompt for e in examples],
+        "Options": [e.options for e in examples],
+        "answer": [e.answer for e in examples],
+        "data_source": [DATA_SOURCE] * len(examples),
+    }
+    audit = {
+        "support": [e.support for e in examples],
+        "entropy": [e.entropy for e in examples],
+        "consensus_share": [e.consensus_share for e in examples],
+    }
+    return columns | {
+        name: values for name, values in audit.items() if any(v is not None for v in values)
+    }
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
