@@ -1,0 +1,204 @@
+"""The corpus of a run: examples in, training and held-out examples out, split by archetype."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+
+from dvmap_jax.survey.codebook import nearest_names
+from dvmap_jax.survey.corpus import Example, read_examples, with_frequency
+from dvmap_jax.survey.synthetic import synthetic_examples
+
+SYNTHETIC = "synthetic"
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusConfig:
+    """Where examples come from and which are held out.
+
+    `path` is a file or folder that `read_examples` reads, or "synthetic". With `heldout_path`
+    the held-out examples are those of another file; else they are split off by archetype.
+    """
+
+    path: str = SYNTHETIC
+    heldout_path: str = ""
+    heldout_fraction: float = 0.2
+    heldout_countries: tuple[str, ...] = ()
+    heldout_questions: tuple[str, ...] = ()
+    split_seed: int = 0
+    synthetic_archetypes: int = 600
+    synthetic_seed: int = 0
+
+    def __post_init__(self):
+        if not self.path:
+            raise ValueError(f"corpus.path is empty; give a file, a folder or {SYNTHETIC!r}")
+        if not 0 <= self.heldout_fraction < 1:
+            raise ValueError(
+                f"corpus.heldout_fraction is {self.heldout_fraction}; it must be at least 0 and "
+                "below 1"
+            )
+        if self.synthetic_archetypes < 2:
+            raise ValueError(
+                f"corpus.synthetic_archetypes is {self.synthetic_archetypes}; it must be at least 2"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """What a run learns from, and what it is measured on."""
+
+    train: tuple[Example, ...]
+    heldout: tuple[Example, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """Training examples and the three ways of being new.
+
+    `cross_demographic`: held-out archetypes of training countries on training questions.
+    `cross_country`: archetypes of held-out countries on training questions.
+    `cross_value`: training archetypes on held-out questions.
+    `frequency` is counted within each.
+    """
+
+    train: tuple[Example, ...]
+    cross_demographic: tuple[Example, ...]
+    cross_country: tuple[Example, ...]
+    cross_value: tuple[Example, ...]
+
+
+def load_corpus(config: CorpusConfig) -> Corpus:
+    """Examples for training and held-out ones: all three held-out splits, one after the other.
+
+    Raises ValueError where either is empty, naming the setting that emptied it, or where an
+    archetype's answer to a question is in both.
+    """
+    examples = _examples(config)
+    other = bool(config.heldout_path)
+    splits = split_examples(
+        examples,
+        fraction=0.0 if other else config.heldout_fraction,
+        countries=config.heldout_countries,
+        questions=config.heldout_questions,
+        seed=config.split_seed,
+    )
+    if not other:
+        heldout = splits.cross_demographic + splits.cross_country + splits.cross_value
+        if not heldout:
+            raise ValueError(
+                "the held-out split is empty: corpus.heldout_fraction is 0 and no country, "
+                "question or heldout_path is set; set one of them"
+            )
+        return Corpus(splits.train, heldout)
+    heldout = read_examples(config.heldout_path)
+    _refuse_overlap(splits.train, heldout, config)
+    return Corpus(splits.train, heldout)
+
+
+def split_examples(
+    examples: Sequence[Example],
+    *,
+    fraction: float,
+    countries: Iterable[str] = (),
+    questions: Iterable[str] = (),
+    seed: int = 0,
+) -> Splits:
+    """Splits by archetype, the same way whatever the order of the examples.
+
+    Of each training country `fraction` of the archetypes are held out (rounded, and at least
+    one where the fraction is above 0). Raises ValueError for an unknown country or question,
+    with the nearest known names, and where a split that was asked for is empty.
+    """
+    countries, questions = tuple(countries), tuple(questions)
+    _check_known("country", countries, {e.country for e in examples})
+    _check_known("question", questions, {e.question_id for e in examples})
+    heldout = _heldout_archetypes(examples, fraction=fraction, countries=countries, seed=seed)
+
+    def choose(wanted: Callable[[Example], bool]) -> tuple[Example, ...]:
+        return with_frequency([e for e in examples if wanted(e)])
+
+    splits = Splits(
+        train=choose(
+            lambda e: (
+                e.country not in countries
+                and e.question_id not in questions
+                and e.archetype not in heldout
+            )
+        ),
+        cross_demographic=choose(
+            lambda e: e.archetype in heldout and e.question_id not in questions
+        ),
+        cross_country=choose(lambda e: e.country in countries and e.question_id not in questions),
+        cross_value=choose(
+            lambda e: (
+                e.question_id in questions
+                and e.country not in countries
+                and e.archetype not in heldout
+            )
+        ),
+    )
+    _check_filled(splits, fraction=fraction, countries=countries, questions=questions)
+    return splits
+
+
+def _examples(config: CorpusConfig) -> tuple[Example, ...]:
+    if config.path == SYNTHETIC:
+        return synthetic_examples(config.synthetic_archetypes, config.synthetic_seed)
+    return read_examples(config.path)
+
+
+def _heldout_archetypes(
+    examples: Sequence[Example], *, fraction: float, countries: tuple[str, ...], seed: int
+) -> set[str]:
+    """Of each training country, the archetypes that come first by their seeded hashes."""
+    by_country: dict[str, set[str]] = {}
+    for example in examples:
+        if example.country not in countries:
+            by_country.setdefault(example.country, set()).add(example.archetype)
+    chosen: set[str] = set()
+    for archetypes in by_country.values():
+        count = max(1, round(fraction * len(archetypes))) if fraction else 0
+        chosen |= set(sorted(archetypes, key=lambda name: _hash(name, seed))[:count])
+    return chosen
+
+
+def _hash(name: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}|{name}".encode(), digest_size=16).digest()
+
+
+def _check_known(kind: str, names: tuple[str, ...], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"no example has the {kind} {name!r} that is to be held out; "
+                f"{nearest_names(name, known)}"
+            )
+
+
+def _check_filled(
+    splits: Splits, *, fraction: float, countries: tuple[str, ...], questions: tuple[str, ...]
+) -> None:
+    reasons = {
+        "train": f"heldout_fraction {fraction}, heldout_countries {countries} and "
+        f"heldout_questions {questions} leave nothing",
+        "cross_demographic": f"heldout_questions {questions} or heldout_countries {countries} "
+        "leave no question of a training country" * bool(fraction),
+        "cross_country": f"heldout_questions {questions} leave no question of {countries}"
+        * bool(countries),
+        "cross_value": f"no archetype left for training answered {questions}" * bool(questions),
+    }
+    for name, reason in reasons.items():
+        if reason and not getattr(splits, name):
+            raise ValueError(f"the split {name} is empty: {reason}; hold out less")
+
+
+def _refuse_overlap(
+    train: Sequence[Example], heldout: Sequence[Example], config: CorpusConfig
+) -> None:
+    known = {(e.archetype, e.question_id) for e in train}
+    shared = sum((e.archetype, e.question_id) in known for e in heldout)
+    if shared:
+        raise ValueError(
+            f"{shared} of {len(heldout)} examples of corpus.heldout_path = {config.heldout_path!r} "
+            f"are in corpus.path = {config.path!r} too (same archetype and question); give two "
+            "splits that share none"
+        )
