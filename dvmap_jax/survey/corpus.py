@@ -15,7 +15,6 @@ from dvmap_jax.survey.answers import parse_options
 from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
 
 COLUMNS = ("Q_id", *ATTRIBUTE_NAMES, "frequency", "Category", "Question", "Options", "answer")
-OPTIONAL_COLUMNS = ("prompt", "support", "entropy", "consensus_share")
 EXAMPLES_FILE = "examples.parquet"
 DATA_SOURCE = "wvs"  # the released column of this name holds nothing else
 
@@ -104,7 +103,7 @@ def _read_table(path: Path) -> tuple[pa.Table, Path]:
         return _read_arrow_folder(path), path
     try:
         return pq.read_table(file), file
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} is not a readable parquet file: {_line(error)}") from error
 
 
@@ -116,8 +115,14 @@ def _read_arrow_folder(folder: Path) -> pa.Table:
             f"{folder} holds neither {EXAMPLES_FILE} nor state.json; give a corpus folder, an "
             "Arrow folder or a parquet file"
         )
-    listed = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
-    return pa.concat_tables([_read_arrow(folder / entry["filename"]) for entry in listed])
+    try:
+        listed = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
+        files = [folder / entry["filename"] for entry in listed]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{state} does not list Arrow files under '_data_files'") from error
+    if not files:
+        raise ValueError(f"{state} lists no Arrow files under '_data_files'")
+    return pa.concat_tables([_read_arrow(file) for file in files])
 
 
 def _read_arrow(file: Path) -> pa.Table:
@@ -126,7 +131,7 @@ def _read_arrow(file: Path) -> pa.Table:
     try:
         with pa.OSFile(str(file)) as source:
             return pa.ipc.open_stream(source).read_all()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} is not a readable Arrow stream: {_line(error)}") from error
 
 
@@ -181,38 +186,29 @@ def _join(options: Iterable[str] | None) -> str | None:
 
 
 def _examples(frame: pd.DataFrame) -> tuple[Example, ...]:
-    attributes = zip(*(frame[name] for name in ATTRIBUTE_NAMES), strict=True)
-    optional = [_optional(frame, name) for name in OPTIONAL_COLUMNS]
-    names = ("Q_id", "Country", "Category", "Question", "Options", "answer", "frequency")
-    columns = [frame[name] for name in names]
-    return tuple(
-        Example(
-            question_id=question_id,
-            country=country,
-            attributes=values,
-            category=category,
-            question=question,
-            options=options,
-            answer=answer,
-            frequency=float(frequency),
-            prompt=prompt or "",
-            support=None if support is None else int(support),
-            entropy=entropy,
-            consensus_share=share,
-        )
-        for (question_id, country, category, question, options, answer, frequency), values, (
-            prompt,
-            support,
-            entropy,
-            share,
-        ) in zip(zip(*columns, strict=True), attributes, zip(*optional, strict=True), strict=True)
-    )
+    fields = {
+        "question_id": frame["Q_id"],
+        "country": frame["Country"],
+        "attributes": zip(*(frame[name] for name in ATTRIBUTE_NAMES), strict=True),
+        "category": frame["Category"],
+        "question": frame["Question"],
+        "options": frame["Options"],
+        "answer": frame["answer"],
+        "frequency": frame["frequency"].astype(float),
+        "prompt": _optional(frame, "prompt", str, ""),
+        "support": _optional(frame, "support", int, None),
+        "entropy": _optional(frame, "entropy", float, None),
+        "consensus_share": _optional(frame, "consensus_share", float, None),
+    }
+    rows = zip(*fields.values(), strict=True)
+    return tuple(Example(**dict(zip(fields, row, strict=True))) for row in rows)
 
 
-def _optional(frame: pd.DataFrame, name: str) -> list:
+def _optional(frame: pd.DataFrame, name: str, kind: type, absent: str | None) -> list:
+    """A column's values as `kind`, and `absent` where there is none."""
     if name not in frame:
-        return [None] * len(frame)
-    return [None if pd.isna(value) else value for value in frame[name]]
+        return [absent] * len(frame)
+    return [absent if pd.isna(value) else kind(value) for value in frame[name]]
 
 
 def _columns(examples: Sequence[Example]) -> dict[str, list]:

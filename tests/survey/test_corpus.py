@@ -99,6 +99,40 @@ def test_file_of_another_kind_is_named(tmp_path):
         read_examples(tmp_path / "notes.parquet")
 
 
+@pytest.mark.parametrize("keep", [0, 3, 500, -20])
+def test_truncated_file_is_named(tmp_path, keep):
+    frame_of(tmp_path, invented())
+    content = (tmp_path / "valid.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(content[:keep])
+    with pytest.raises(ValueError, match="cut.parquet is not a readable parquet file"):
+        read_examples(tmp_path / "cut.parquet")
+
+
+def test_overwritten_content_is_named(tmp_path):
+    frame_of(tmp_path, invented(600))
+    content = bytearray((tmp_path / "valid.parquet").read_bytes())
+    content[4:200] = bytes(196)
+    (tmp_path / "spoilt.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match="spoilt.parquet is not a readable parquet file"):
+        read_examples(tmp_path / "spoilt.parquet")
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ("{}", "state.json does not list Arrow files"),
+        ("nonsense", "state.json does not list Arrow files"),
+        ('{"_data_files": []}', "state.json lists no Arrow files"),
+        ('{"_data_files": [{"filename": "a.arrow"}]}', "a.arrow is not a readable Arrow stream"),
+    ],
+)
+def test_spoilt_arrow_folder_is_named(tmp_path, state, message):
+    (tmp_path / "a.arrow").write_bytes(b"junk" * 100)
+    (tmp_path / "state.json").write_text(state)
+    with pytest.raises(ValueError, match=message):
+        read_examples(tmp_path)
+
+
 @pytest.mark.parametrize("column", COLUMNS)
 def test_missing_column_is_named(tmp_path, column):
     frame_of(tmp_path, invented()).drop(columns=column).to_parquet(tmp_path / "poor.parquet")
