@@ -1,4 +1,4 @@
-"""Examples and their files: parquet or Arrow in, checked `Example` records out, and back."""
+"""Examples, their files (parquet or Arrow) in and out, and the config of a run's corpus."""
 
 import dataclasses
 import functools
@@ -16,6 +16,7 @@ from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
 
 COLUMNS = ("Q_id", *ATTRIBUTE_NAMES, "frequency", "Category", "Question", "Options", "answer")
 EXAMPLES_FILE = "examples.parquet"
+SYNTHETIC = "synthetic"  # the path of the invented survey
 DATA_SOURCE = "wvs"  # the released column of this name holds nothing else
 
 
@@ -56,6 +57,45 @@ class Example:
     def answer_index(self) -> int:
         """Place of the answer among the options."""
         return self.option_list.index(self.answer)
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusConfig:
+    """Where examples come from and which are held out.
+
+    `path` is a file or folder that `read_examples` reads, or "synthetic". With `heldout_path`
+    the held-out examples are those of another file; else they are split off by archetype.
+    """
+
+    path: str = SYNTHETIC
+    heldout_path: str = ""
+    heldout_fraction: float = 0.2
+    heldout_countries: tuple[str, ...] = ()
+    heldout_questions: tuple[str, ...] = ()
+    split_seed: int = 0
+    synthetic_archetypes: int = 600
+    synthetic_seed: int = 0
+
+    def __post_init__(self):
+        if not self.path:
+            raise ValueError(f"corpus.path is empty; give a file, a folder or {SYNTHETIC!r}")
+        if not 0 <= self.heldout_fraction < 1:
+            raise ValueError(
+                f"corpus.heldout_fraction is {self.heldout_fraction}; it must be at least 0 and "
+                "below 1"
+            )
+        if self.synthetic_archetypes < 2:
+            raise ValueError(
+                f"corpus.synthetic_archetypes is {self.synthetic_archetypes}; it must be at least 2"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """What a run learns from, and what it is measured on."""
+
+    train: tuple[Example, ...]
+    heldout: tuple[Example, ...]
 
 
 def read_examples(path: str | Path) -> tuple[Example, ...]:

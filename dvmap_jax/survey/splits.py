@@ -1,53 +1,19 @@
-"""The corpus of a run: examples in, training and held-out examples out, split by archetype."""
+"""A run's corpus: examples in, training and held-out examples out, split by archetype."""
 
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from dvmap_jax.survey.codebook import nearest_names
-from dvmap_jax.survey.corpus import Example, read_examples, with_frequency
+from dvmap_jax.survey.corpus import (
+    SYNTHETIC,
+    Corpus,
+    CorpusConfig,
+    Example,
+    read_examples,
+    with_frequency,
+)
 from dvmap_jax.survey.synthetic import synthetic_examples
-
-SYNTHETIC = "synthetic"
-
-
-@dataclasses.dataclass(frozen=True)
-class CorpusConfig:
-    """Where examples come from and which are held out.
-
-    `path` is a file or folder that `read_examples` reads, or "synthetic". With `heldout_path`
-    the held-out examples are those of another file; else they are split off by archetype.
-    """
-
-    path: str = SYNTHETIC
-    heldout_path: str = ""
-    heldout_fraction: float = 0.2
-    heldout_countries: tuple[str, ...] = ()
-    heldout_questions: tuple[str, ...] = ()
-    split_seed: int = 0
-    synthetic_archetypes: int = 600
-    synthetic_seed: int = 0
-
-    def __post_init__(self):
-        if not self.path:
-            raise ValueError(f"corpus.path is empty; give a file, a folder or {SYNTHETIC!r}")
-        if not 0 <= self.heldout_fraction < 1:
-            raise ValueError(
-                f"corpus.heldout_fraction is {self.heldout_fraction}; it must be at least 0 and "
-                "below 1"
-            )
-        if self.synthetic_archetypes < 2:
-            raise ValueError(
-                f"corpus.synthetic_archetypes is {self.synthetic_archetypes}; it must be at least 2"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Corpus:
-    """What a run learns from, and what it is measured on."""
-
-    train: tuple[Example, ...]
-    heldout: tuple[Example, ...]
 
 
 @dataclasses.dataclass(frozen=True)

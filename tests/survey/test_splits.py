@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dvmap_jax.survey.corpus import write_examples
-from dvmap_jax.survey.splits import CorpusConfig, load_corpus, split_examples
+from dvmap_jax.survey.corpus import CorpusConfig, write_examples
+from dvmap_jax.survey.splits import load_corpus, split_examples
 from dvmap_jax.survey.synthetic import synthetic_examples
 
 RELEASED = Path(__file__).parents[3] / "shared" / "dvmap_corpus" / "dev.parquet"
