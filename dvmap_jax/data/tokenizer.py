@@ -15,6 +15,7 @@ from dvmap_jax.data.tokenizer_files import (
     TOKENIZER_JSON,
     TokenizerFiles,
     build_files,
+    generation_config,
 )
 
 DATE = "26 Jul 2024"  # Llama 3's template asks for one; its own default, so prompts never change
@@ -44,10 +45,12 @@ class Tokenizer:
 
     def __init__(self, backend: transformers.PreTrainedTokenizerBase, files: TokenizerFiles):
         self._backend = backend
-        self._files = dict(files)
-        self.eos_ids = _eos_ids(backend, self._files)
+        self.eos_ids = _eos_ids(backend, files)
         pad = backend.pad_token_id
         self.pad_id: int = self.eos_ids[0] if pad is None else pad
+        # Where a source leaves it out, whoever loads what we save must still know when to stop.
+        stop = generation_config(eos_ids=self.eos_ids, bos_id=backend.bos_token_id, pad_id=pad)
+        self._files = {GENERATION_CONFIG: stop, **files}
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> "Tokenizer":

@@ -25,12 +25,22 @@ def build_files(
     }
     if chat_template:
         config["chat_template"] = chat_template
-    generation = {"eos_token_id": list(eos_ids)}
+    vocabulary = json.loads(tokenizer_json)["model"]["vocab"]
+    ids = {name: vocabulary.get(token) for name, token in special_tokens.items()}
+    stop = generation_config(
+        eos_ids=eos_ids, bos_id=ids.get("bos_token"), pad_id=ids.get("pad_token")
+    )
     return {
         TOKENIZER_JSON: tokenizer_json.encode(),
         TOKENIZER_CONFIG: _json(config),
-        GENERATION_CONFIG: _json(generation),
+        GENERATION_CONFIG: stop,
     }
+
+
+def generation_config(*, eos_ids: Sequence[int], bos_id: int | None, pad_id: int | None) -> bytes:
+    """A generation_config.json that says where sequences begin and end; None is left out."""
+    ids = {"bos_token_id": bos_id, "eos_token_id": list(eos_ids), "pad_token_id": pad_id}
+    return _json({name: value for name, value in ids.items() if value is not None})
 
 
 def _json(content: Mapping) -> bytes:

@@ -1,0 +1,123 @@
+"""Where a run's first parameters come from: a model in any form we know, in; one record, out."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from dvmap_jax.hf.gguf import read_gguf
+from dvmap_jax.hf.load import CONFIG, load_params, read_config, read_json
+from dvmap_jax.model.config import DTYPES, ModelConfig
+from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.records import from_mapping, to_mapping
+from dvmap_jax.train.checkpoints import TOKENIZER, is_checkpoint, read_checkpoint
+
+RANDOM = "random"
+MODEL, PARAMS = "model.json", "params"  # of a model folder in Orbax form
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsConfig:
+    """What a run begins with.
+
+    `source` is "random", a Hugging Face folder, a GGUF file, a run's workdir, one of its steps or
+    a model folder in Orbax form. `tokenizer` is a tokenizer folder, "train:1024" to make one of
+    that size from the training prompts, or "" for the source's own.
+    """
+
+    source: str = RANDOM
+    tokenizer: str = ""
+    param_dtype: str = "float32"
+
+    def __post_init__(self):
+        if not self.source:
+            raise ValueError(f"weights.source is empty; it must be {RANDOM!r} or a path")
+        if self.param_dtype not in DTYPES:
+            raise ValueError(
+                f"weights.param_dtype is {self.param_dtype!r}; it must be one of {DTYPES}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model from files: sizes, parameters, and where its tokenizer is."""
+
+    config: ModelConfig
+    params: dict
+    tokenizer: pathlib.Path
+
+
+def load_model(source: str | pathlib.Path, dtype: str = "float32") -> Model:
+    """The model at `source`, a path of any form `WeightsConfig` names, with parameters of `dtype`.
+
+    Raises FileNotFoundError or ValueError naming the path and what is wrong with it.
+    """
+    path = pathlib.Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"model {path} does not exist")
+    if path.is_file():
+        config, params = read_gguf(path, dtype)
+        return Model(config, params, path)
+    if is_checkpoint(path):
+        saved = read_checkpoint(path)
+        return Model(saved.config, _cast(saved.params, dtype), saved.tokenizer)
+    if (path / MODEL).is_file():
+        return _load_orbax(path.absolute(), dtype)
+    if not (path / CONFIG).is_file():
+        raise ValueError(
+            f"{path} holds no model; expected {CONFIG}, {MODEL} or a run's checkpoints in it"
+        )
+    config = read_config(path)
+    return Model(config, load_params(path, config, dtype), path)
+
+
+def save_orbax(model: Model, folder: pathlib.Path) -> None:
+    """Writes a model folder in Orbax form: sizes, parameters and `model.tokenizer`'s files.
+
+    Written beside `folder` and renamed; raises ValueError where `folder` already holds something.
+    """
+    folder = pathlib.Path(folder).absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} already holds something; name another target or empty it")
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    text = json.dumps(to_mapping(model.config), indent=2) + "\n"
+    (draft / MODEL).write_text(text, encoding="utf-8")
+    with ocp.StandardCheckpointer() as writer:
+        writer.save(draft / PARAMS, jax.tree.map(jnp.asarray, model.params))
+    shutil.copytree(model.tokenizer, draft / TOKENIZER)
+    if folder.exists():
+        folder.rmdir()
+    draft.rename(folder)
+
+
+def _load_orbax(folder: pathlib.Path, dtype: str) -> Model:
+    where = folder / MODEL
+    config = from_mapping(ModelConfig, read_json(where), str(where))
+    if not (folder / PARAMS).is_dir():
+        raise FileNotFoundError(f"{folder / PARAMS} does not exist; the model has no parameters")
+    with ocp.StandardCheckpointer() as reader:
+        stored = reader.metadata(folder / PARAMS).item_metadata.tree
+        _check_shapes(folder / PARAMS, stored, Transformer(config).abstract_params())
+        params = reader.restore(folder / PARAMS, Transformer(config).abstract_params(dtype))
+    return Model(config, params, folder / TOKENIZER)
+
+
+def _check_shapes(where: pathlib.Path, stored: dict, wanted: dict) -> None:
+    """Raises ValueError naming the first parameter that is not as the sizes ask for."""
+    found = {key: tuple(leaf.shape) for key, leaf in ocp.tree.to_flat_dict(stored).items()}
+    due = {key: tuple(leaf.shape) for key, leaf in ocp.tree.to_flat_dict(wanted).items()}
+    for key in sorted(found.keys() | due.keys()):
+        if found.get(key) != due.get(key):
+            raise ValueError(
+                f"{where}: {'/'.join(key)} has shape {found.get(key)}, due is {due.get(key)}"
+            )
+
+
+def _cast(params: dict, dtype: str) -> dict:
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
