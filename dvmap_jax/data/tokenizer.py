@@ -57,13 +57,13 @@ class Tokenizer:
         """The tokenizer of a Hugging Face folder or inside a GGUF file; never from a network.
 
         Raises FileNotFoundError for a path that is not there and ValueError for one without a
-        tokenizer, without a chat template, or with a pre-tokenizer we do not know.
+        tokenizer or with a pre-tokenizer we do not know.
         """
         path = pathlib.Path(path)
         if not path.exists():
             raise FileNotFoundError(f"tokenizer {path} does not exist")
         if path.is_file():
-            return cls._build(read_gguf_tokenizer(path), path)
+            return cls._build(read_gguf_tokenizer(path))
         if not any((path / name).is_file() for name in (TOKENIZER_JSON, "vocab.json")):
             raise ValueError(f"{path} holds no {TOKENIZER_JSON}; it is no tokenizer folder")
         files = {name: (path / name).read_bytes() for name in FILE_NAMES if (path / name).is_file()}
@@ -73,7 +73,7 @@ class Tokenizer:
             )
         except Exception as error:  # transformers and tokenizers raise bare Exceptions here
             raise ValueError(f"{path} holds a tokenizer that cannot be read: {error}") from error
-        return _with_template(cls(backend, files), path)
+        return cls(backend, files)
 
     @classmethod
     def train(cls, texts: Sequence[str], vocab_size: int) -> "Tokenizer":
@@ -104,17 +104,17 @@ class Tokenizer:
             eos_ids=[trained.token_to_id(TURN_END), trained.token_to_id(END_OF_TEXT)],
             chat_template=CHAT_TEMPLATE,
         )
-        return cls._build(files, "the tokenizer just trained")
+        return cls._build(files)
 
     @classmethod
-    def _build(cls, files: TokenizerFiles, origin: object) -> "Tokenizer":
+    def _build(cls, files: TokenizerFiles) -> "Tokenizer":
         """The tokenizer that files in memory describe, as `load` would read them from a folder."""
         config = json.loads(files[TOKENIZER_CONFIG])
         del config["tokenizer_class"]
         backend = transformers.PreTrainedTokenizerFast(
             tokenizer_object=tokenizers.Tokenizer.from_buffer(files[TOKENIZER_JSON]), **config
         )
-        return _with_template(cls(backend, files), origin)
+        return cls(backend, files)
 
     @property
     def vocab_size(self) -> int:
@@ -146,7 +146,15 @@ class Tokenizer:
         )
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """Chat messages as the text a completion follows; without thinking, on a fixed date."""
+        """Chat messages as the text a completion follows; without thinking, on a fixed date.
+
+        Raises ValueError where the tokenizer has no chat template.
+        """
+        if not self._backend.chat_template:
+            raise ValueError(
+                "the tokenizer has no chat template; take an instruct model, or put a "
+                "chat_template.jinja beside its tokenizer.json"
+            )
         return self._backend.apply_chat_template(
             [dict(message) for message in messages],
             tokenize=False,
@@ -161,15 +169,6 @@ class Tokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self._files.items():
             (folder / name).write_bytes(content)
-
-
-def _with_template(tokenizer: Tokenizer, origin: object) -> Tokenizer:
-    if not tokenizer._backend.chat_template:
-        raise ValueError(
-            f"the tokenizer of {origin} has no chat template; take an instruct model, or add "
-            "chat_template.jinja beside its tokenizer.json"
-        )
-    return tokenizer
 
 
 def _eos_ids(

