@@ -184,8 +184,8 @@ def _weight_files(main: pathlib.Path) -> Iterator[pathlib.Path]:
         yield main
         return
     weight_map = read_json(main).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"{main}: weight_map is missing; it must map tensors to files")
+    if not isinstance(weight_map, dict) or {type(name) for name in weight_map.values()} != {str}:
+        raise ValueError(f"{main}: weight_map must map each tensor to the name of its file")
     for name in sorted(set(weight_map.values())):
         path = main.parent / name
         if path.parent != main.parent or not path.is_file():
