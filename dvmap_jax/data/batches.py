@@ -1,0 +1,206 @@
+"""The stream of prompt batches: examples in, trees of tokens in one global seeded order out."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+from jaxtyping import Int
+
+from dvmap_jax.data.tokenizer import Tokenizer
+from dvmap_jax.data.trees import PromptTree, TokenRows, bucket, prompt_tree, stack_trees
+from dvmap_jax.survey.corpus import Example
+from dvmap_jax.survey.prompts import SYSTEM_PROMPTS, TEMPLATES, messages
+
+MEASURED_TOGETHER = 256  # prompts tokenised at a time while lengths are measured
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """How examples become prompts and prompts become batches.
+
+    `batch_size` counts prompts, or archetypes with `batch_by="archetype"`, which keeps the
+    up to `questions` questions of an archetype together so that their prefix is shared.
+    """
+
+    template: str = "reasoning"
+    system_prompt: str = "default"
+    batch_by: str = "prompt"
+    batch_size: int = 8
+    questions: int = 16
+    max_prompt_length: int = 1024
+    overlong: str = "error"
+    shuffle_seed: int = 0
+
+    def __post_init__(self):
+        allowed = {
+            "template": TEMPLATES,
+            "system_prompt": tuple(SYSTEM_PROMPTS),
+            "batch_by": ("prompt", "archetype"),
+            "overlong": ("error", "skip"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(
+                    f"data.{name} is {getattr(self, name)!r}; it must be one of {values}"
+                )
+        for name in ("batch_size", "questions", "max_prompt_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptBatch:
+    """Levels of B trees whose last has N prompts each, and the examples in row-major order.
+
+    `examples` has None where a row is padding; `rows` numbers prompts across all processes.
+    """
+
+    levels: tuple[TokenRows, ...]
+    examples: tuple[Example | None, ...]
+    rows: Int[np.ndarray, "B N"]
+
+
+def prompt_tokens(
+    examples: Sequence[Example], tokenizer: Tokenizer, *, template: str, system_prompt: str
+) -> list[list[int]]:
+    """Tokens of each example's whole prompt, chat template included."""
+    texts = [
+        tokenizer.render(messages(example, template=template, system_prompt=system_prompt))
+        for example in examples
+    ]
+    return tokenizer.encode_batch(texts)
+
+
+def archetype_units(examples: Sequence[Example], questions: int) -> list[tuple[int, ...]]:
+    """Indices of examples by archetype, at most `questions` together, in first-seen order."""
+    groups: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        groups.setdefault(example.archetype, []).append(index)
+    return [
+        tuple(group[start : start + questions])
+        for group in groups.values()
+        for start in range(0, len(group), questions)
+    ]
+
+
+class PromptStream:
+    """An endless iterator of `PromptBatch`, reshuffled every epoch, sharded by process."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        config: DataConfig,
+        *,
+        process: tuple[int, int] = (0, 1),
+    ):
+        """`process` is (index, count); each takes its rows of every global batch.
+
+        Raises ValueError where a prompt is over-long (`overlong="error"`), where none
+        remains, or where the batch does not divide among the processes.
+        """
+        if config.batch_size % process[1]:
+            raise ValueError(
+                f"data.batch_size is {config.batch_size}; {process[1]} processes do not divide it"
+            )
+        self.examples, self.tokenizer, self.config = examples, tokenizer, config
+        self._process = process
+        share = config.batch_by == "archetype"
+        units = archetype_units(examples, config.questions) if share else _singles(examples)
+        self.units, self._sizes, self.num_skipped = self._measure(units)
+        self._branches = max(len(unit) for unit in self.units)
+        self._iterator = iter(self._dataset())
+
+    def _dataset(self) -> grain.IterDataset:
+        indices = grain.MapDataset.range(len(self.units)).seed(self.config.shuffle_seed)
+        batches = indices.shuffle().repeat().batch(self.config.batch_size)
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        return batches.map(self._batch).to_iter_dataset(options)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> PromptBatch:
+        return next(self._iterator)
+
+    def state(self) -> dict:
+        """The position in the global order, as JSON values."""
+        return self._iterator.get_state()
+
+    def restore(self, state: dict) -> None:
+        """Continues from a position that `state` returned."""
+        self._iterator.set_state(state)
+
+    def _measure(self, units):
+        """Units whose prompts fit, sizes of their levels, and how many prompts were left out."""
+        kept, sizes, skipped = [], [], 0
+        for start in range(0, len(units), MEASURED_TOGETHER):
+            part = units[start : start + MEASURED_TOGETHER]
+            rows = iter(self._tokens([index for unit in part for index in unit]))
+            for unit in part:
+                fitting = self._fitting({index: next(rows) for index in unit})
+                skipped += len(unit) - len(fitting)
+                if fitting:
+                    kept.append(tuple(fitting))
+                    sizes.append(self._sizes_of(self._tree(fitting.values())))
+        if not kept:
+            raise ValueError(
+                f"none of {skipped} prompts has at most {self.config.max_prompt_length} tokens; "
+                "raise data.max_prompt_length"
+            )
+        if skipped:
+            logging.warning("%d over-long prompts are skipped (data.overlong='skip')", skipped)
+        return kept, np.asarray(sizes), skipped
+
+    def _fitting(self, rows: dict[int, list[int]]) -> dict[int, list[int]]:
+        limit = self.config.max_prompt_length
+        for index, row in rows.items():
+            if len(row) > limit and self.config.overlong == "error":
+                example = self.examples[index]
+                raise ValueError(
+                    f"example {index} ({example.question_id}, {example.country}) has a prompt of "
+                    f"{len(row)} tokens, over data.max_prompt_length = {limit}; raise it or set "
+                    "data.overlong='skip'"
+                )
+        return {index: row for index, row in rows.items() if len(row) <= limit}
+
+    def _tokens(self, indices: Sequence[int]) -> list[list[int]]:
+        return prompt_tokens(
+            [self.examples[index] for index in indices],
+            self.tokenizer,
+            template=self.config.template,
+            system_prompt=self.config.system_prompt,
+        )
+
+    def _tree(self, rows) -> PromptTree:
+        return prompt_tree(list(rows), share=self.config.batch_by == "archetype")
+
+    @staticmethod
+    def _sizes_of(tree: PromptTree) -> tuple[int, int]:
+        return len(tree.trunk), max(len(branch) for branch in tree.branches)
+
+    def _batch(self, indices: np.ndarray) -> PromptBatch:
+        """The rows of this process of one global batch, padded to the global batch's sizes."""
+        index, count = self._process
+        share = len(indices) // count
+        trees, examples = [], []
+        for number in indices[index * share : (index + 1) * share]:
+            unit = self.units[number]
+            trees.append(self._tree(self._tokens(unit)))
+            padding = [None] * (self._branches - len(unit))
+            examples += [self.examples[i] for i in unit] + padding
+        sizes = self._padded_sizes(indices)
+        rows = np.arange(len(indices) * self._branches, dtype=np.int32)
+        rows = rows.reshape(len(indices), self._branches)[index * share : (index + 1) * share]
+        levels = stack_trees(trees, branches=self._branches, sizes=sizes)
+        return PromptBatch(levels, tuple(examples), rows)
+
+    def _padded_sizes(self, indices: np.ndarray) -> tuple[int, int]:
+        trunk, branch = self._sizes[indices].max(axis=0)
+        return (bucket(trunk) if self.config.batch_by == "archetype" else 0, bucket(branch))
+
+
+def _singles(examples: Sequence[Example]) -> list[tuple[int, ...]]:
+    return [(index,) for index in range(len(examples))]

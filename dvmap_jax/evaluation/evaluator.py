@@ -1,0 +1,263 @@
+"""A model's answers to held-out examples: exact option probabilities, or generated and read."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from dvmap_jax.data.batches import DataConfig, archetype_units, prompt_tokens
+from dvmap_jax.data.tokenizer import Tokenizer
+from dvmap_jax.data.trees import PromptTree, TokenRows, bucket, pad_rows, prompt_tree, stack_trees
+from dvmap_jax.model.decode import decode
+from dvmap_jax.model.sampling import SamplingConfig
+from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.model.tree import Level, branch_logprobs
+from dvmap_jax.survey.answers import read_lenient, read_strict
+from dvmap_jax.survey.corpus import Example
+from dvmap_jax.survey.prompts import option_completion
+
+MODES = ("score", "generate")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How held-out examples are answered: by scoring options, by generating, or both.
+
+    `max_examples` (scored) and `max_generated` bound the examples, 0 means all of them.
+
+    `normalize` divides an option's log-probability by its number of tokens ("mean") or
+    not ("sum"). `batch_size` counts archetypes.
+    """
+
+    modes: tuple[str, ...] = ("score",)
+    normalize: str = "sum"
+    batch_size: int = 8
+    questions: int = 16
+    max_examples: int = 0
+    max_generated: int = 0
+    samples: int = 1
+    temperature: float = 0.7
+    max_tokens: int = 1024
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.modes or not set(self.modes) <= set(MODES):
+            raise ValueError(f"evaluation.modes is {self.modes!r}; use one or both of {MODES}")
+        if self.normalize not in ("sum", "mean"):
+            raise ValueError(f"evaluation.normalize is {self.normalize!r}; use 'sum' or 'mean'")
+        for name in ("batch_size", "questions", "samples", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"evaluation.{name} is {getattr(self, name)}; it must be positive")
+        if min(self.max_examples, self.max_generated, self.temperature) < 0:
+            raise ValueError(
+                "evaluation.max_examples, max_generated and temperature cannot be negative"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationBatch:
+    """Prompts of a few archetypes as a tree, and the number of each row's example (-1: none)."""
+
+    levels: tuple[TokenRows, ...]
+    numbers: np.ndarray
+
+
+class Evaluator:
+    """Answers examples with a model, archetype by archetype, so that prefixes are shared."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        config: EvaluationConfig,
+        data: DataConfig,
+    ):
+        self.tokenizer, self.config, self.data = tokenizer, config, data
+        self._sampling = SamplingConfig(
+            temperature=config.temperature, max_tokens=config.max_tokens
+        )
+        self._logprobs = jax.jit(lambda *args: branch_logprobs(model, *args)[0])
+        self._decode = jax.jit(self._decode_for(model))
+
+    def __call__(
+        self,
+        params: dict,
+        examples: Sequence[Example],
+        *,
+        mode: str,
+        progress: Callable[[int], None] = lambda rows: None,
+    ) -> pd.DataFrame:
+        """One row an example: its identity, what was predicted, and whether it is correct.
+
+        `progress` is told the number of examples answered, batch by batch. In "score" mode a
+        row has `probabilities` over its options; in "generate" mode `completions`, and
+        `correct` is the share of the samples that are.
+        """
+        answer = {"score": self._score, "generate": self._generate}[mode]
+        rows: list[dict] = []
+        for batch in self._batches(examples):
+            rows += answer(params, examples, batch)
+            progress(len(rows))
+        return pd.DataFrame(sorted(rows, key=lambda row: row["number"]))
+
+    def chosen(self, examples: Sequence[Example], mode: str) -> Sequence[Example]:
+        """The examples the config has evaluated in this mode."""
+        config = self.config
+        count = config.max_examples if mode == "score" else config.max_generated
+        return choose(examples, count, config.seed)
+
+    def _batches(self, examples: Sequence[Example]):
+        units = archetype_units(examples, self.config.questions)
+        tokens = prompt_tokens(
+            examples,
+            self.tokenizer,
+            template=self.data.template,
+            system_prompt=self.data.system_prompt,
+        )
+        self._check_lengths(examples, tokens)
+        trees = [prompt_tree([tokens[i] for i in unit], share=True) for unit in units]
+        sizes = _sizes(trees)
+        branches = max(len(unit) for unit in units)
+        for start in range(0, len(units), self.config.batch_size):
+            part = slice(start, start + self.config.batch_size)
+            padding = self.config.batch_size - len(units[part])
+            numbers = np.full((self.config.batch_size, branches), -1)
+            for row, unit in enumerate(units[part]):
+                numbers[row, : len(unit)] = unit
+            absent = [PromptTree((), ())] * padding
+            levels = stack_trees([*trees[part], *absent], branches=branches, sizes=sizes)
+            yield EvaluationBatch(levels, numbers)
+
+    def _check_lengths(self, examples, tokens):
+        limit = self.data.max_prompt_length
+        for number, row in enumerate(tokens):
+            if len(row) > limit:
+                raise ValueError(
+                    f"held-out example {number} ({examples[number].question_id}, "
+                    f"{examples[number].country}) has a prompt of {len(row)} tokens, over "
+                    f"data.max_prompt_length = {limit}; raise it"
+                )
+
+    def _score(self, params, examples, batch: EvaluationBatch) -> list[dict]:
+        options = max(len(example.option_list) for example in examples)
+        texts = [
+            option_completion(option, template=self.data.template)
+            for number in batch.numbers.flat
+            for option in _padded(examples[number].option_list if number >= 0 else (), options)
+        ]
+        encoded = [row if text else [] for row, text in self._encoded(texts)]
+        B, N = batch.numbers.shape
+        size = bucket(max(len(row) for row in encoded))
+        branches = pad_rows(encoded, (B, N * options, size))
+        logprobs = np.asarray(self._logprobs(params, _levels(batch.levels), Level(*branches)))
+        counted = np.arange(size) < branches.lengths[..., None]
+        sums = np.where(counted, logprobs, 0).sum(axis=-1)
+        if self.config.normalize == "mean":
+            sums = sums / np.maximum(branches.lengths, 1)
+        rows = zip(batch.numbers.flat, sums.reshape(B * N, options), strict=True)
+        return [_scored(n, examples[n], row) for n, row in rows if n >= 0]
+
+    def _encoded(self, texts):
+        return zip(self.tokenizer.encode_batch(texts), texts, strict=True)
+
+    def _generate(self, params, examples, batch: EvaluationBatch) -> list[dict]:
+        samples = self.config.samples
+        B, N = batch.numbers.shape
+        rows = np.maximum(batch.numbers, 0)[..., None] * samples + np.arange(samples)
+        rows = rows.reshape(B, N * samples).astype(np.int32)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), 2)  # 2: the purpose "evaluate"
+        drawn = self._decode(params, _levels(batch.levels), jnp.asarray(rows), key)
+        drawn = jax.tree.map(np.asarray, drawn)
+        tokens = drawn.tokens.reshape(B * N, samples, -1)
+        lengths = drawn.lengths.reshape(B * N, samples)
+        ended = drawn.ended.reshape(B * N, samples)
+        return [
+            _generated(n, examples[n], self._texts(tokens[i], lengths[i]), ended[i])
+            for i, n in enumerate(batch.numbers.flat)
+            if n >= 0
+        ]
+
+    def _texts(self, tokens, lengths) -> list[str]:
+        return [
+            self.tokenizer.decode(row[:length].tolist())
+            for row, length in zip(tokens, lengths, strict=True)
+        ]
+
+    def _decode_for(self, model):
+        def run(params, levels, rows, key):
+            return decode(
+                model,
+                params,
+                levels,
+                rows=rows,
+                key=key,
+                eos_ids=self.tokenizer.eos_ids,
+                sampling=self._sampling,
+            )
+
+        return run
+
+
+def choose(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
+    """The first `count` examples with archetypes in a seeded order; all of them for 0."""
+    if not count or count >= len(examples):
+        return examples
+    names = sorted({example.archetype for example in examples})
+    order = np.random.default_rng(seed).permutation(len(names))
+    rank = {names[i]: place for place, i in enumerate(order)}
+    return sorted(examples, key=lambda example: rank[example.archetype])[:count]
+
+
+def _levels(levels: tuple[TokenRows, ...]) -> tuple[Level, ...]:
+    return tuple(Level(*level) for level in levels)
+
+
+def _sizes(trees: Sequence[PromptTree]) -> tuple[int, int]:
+    trunk = max(len(tree.trunk) for tree in trees)
+    branch = max(len(row) for tree in trees for row in tree.branches)
+    return bucket(max(trunk, 1)), bucket(branch)
+
+
+def _padded(options: tuple[str, ...], size: int) -> tuple[str, ...]:
+    return options + ("",) * (size - len(options))
+
+
+def _identity(number: int, example: Example) -> dict:
+    return {
+        "number": int(number),
+        "question_id": example.question_id,
+        "country": example.country,
+        "archetype": example.archetype,
+        "answer": example.answer,
+    }
+
+
+def _scored(number: int, example: Example, sums: np.ndarray) -> dict:
+    """Softmax of the options' log-probabilities; the first of equal ones is predicted."""
+    sums = sums[: len(example.option_list)].astype(np.float64)
+    weights = np.exp(sums - sums.max())
+    best = int(np.argmax(sums))
+    return _identity(number, example) | {
+        "predicted": example.option_list[best],
+        "correct": float(best == example.answer_index),
+        "probabilities": (weights / weights.sum()).tolist(),
+        "logprobs": sums.tolist(),
+    }
+
+
+def _generated(number: int, example: Example, texts: list[str], ended: np.ndarray) -> dict:
+    strict = [read_strict(text, example.option_list) for text in texts]
+    lenient = [read_lenient(text, example.option_list) for text in texts]
+    read = [None if index is None else example.option_list[index] for index in strict]
+    return _identity(number, example) | {
+        "predicted": read[0] if len(read) == 1 else read,
+        "correct": float(np.mean([index == example.answer_index for index in strict])),
+        "correct_lenient": float(np.mean([index == example.answer_index for index in lenient])),
+        "readable": float(np.mean([index is not None for index in strict])),
+        "truncated": float(1 - ended.mean()),
+        "completions": texts,
+    }

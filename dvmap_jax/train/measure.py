@@ -1,0 +1,60 @@
+"""What a run knows of its model on held-out examples: accuracies, rewards and their intervals."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dvmap_jax.config import RunConfig
+from dvmap_jax.data.tokenizer import Tokenizer
+from dvmap_jax.evaluation.evaluator import Evaluator
+from dvmap_jax.evaluation.metrics import accuracy_metrics, mean_interval
+from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.rl.rewards import RewardConfig, reward_terms
+from dvmap_jax.survey.corpus import Example
+from dvmap_jax.train.log import Log
+
+
+class Measurement:
+    """Evaluates parameters in every mode of the config, on the same held-out examples."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        heldout: Sequence[Example],
+    ):
+        self.config, self.heldout = config, heldout
+        self._evaluator = Evaluator(model, tokenizer, config=config.evaluation, data=config.data)
+
+    def __call__(self, params: dict, log: Log) -> dict[str, float]:
+        """Metrics named `eval/MODE/...`."""
+        metrics: dict[str, float] = {}
+        for mode in self.config.evaluation.modes:
+            log.doing(f"evaluating ({mode})")
+            examples = self._evaluator.chosen(self.heldout, mode)
+            results = self._evaluator(params, examples, mode=mode)
+            found = accuracy_metrics(results)
+            if mode == "generate":
+                found |= reward_metrics(results, examples, self.config.rewards)
+            metrics |= {f"eval/{mode}/{name}": value for name, value in found.items()}
+        log.doing("training")
+        return metrics
+
+
+def reward_metrics(
+    results: pd.DataFrame, examples: Sequence[Example], rewards: RewardConfig
+) -> dict[str, float]:
+    """Mean reward of the generated completions with its 95 % interval over archetypes."""
+    values = [
+        sum(sum(reward_terms(text, example, rewards).values()) for text in texts) / len(texts)
+        for texts, example in zip(results["completions"], examples, strict=True)
+    ]
+    mean, low, high = mean_interval(values, results["archetype"])
+    return {
+        "reward": mean,
+        "reward/low": low,
+        "reward/high": high,
+        "readable": float(results["readable"].mean()),
+        "truncated": float(results["truncated"].mean()),
+    }

@@ -1,0 +1,59 @@
+"""Where an objective's batches come from: sampled completions, or the examples' own answers."""
+
+from collections.abc import Callable
+
+import jax
+
+from dvmap_jax.config import RunConfig
+from dvmap_jax.data.batches import PromptBatch
+from dvmap_jax.data.tokenizer import Tokenizer
+from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.model.tree import branch_logprobs
+from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler, labelled_rollouts
+
+BatchSource = Callable[..., Rollouts]
+
+
+def batch_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> BatchSource:
+    """`source(params, prompts, step=...) -> Rollouts` for the run's objective."""
+    make = {"grpo": grpo_source, "sft": sft_source}[config.objective]
+    return make(config, model, tokenizer)
+
+
+def sft_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> BatchSource:
+    """Every prompt with its consensus as the completion."""
+
+    def source(params: dict, prompts: PromptBatch, *, step: int) -> Rollouts:
+        return labelled_rollouts(prompts, tokenizer, template=config.data.template)
+
+    return source
+
+
+def grpo_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> BatchSource:
+    """A group of sampled completions for every prompt.
+
+    Where a batch serves several updates the old log-probabilities are those of the trainer
+    before the first of them; where it serves one they are the policy's own.
+    """
+    sample = RolloutSampler(
+        model,
+        tokenizer,
+        sampling=config.sampling,
+        grpo=config.grpo,
+        rewards=config.rewards,
+        seed=config.seed,
+    )
+    if config.grpo.updates_per_rollout == 1:
+        return sample
+
+    @jax.jit
+    def score(params, levels, branches):
+        temperature = config.sampling.temperature
+        return branch_logprobs(model, params, levels, branches, temperature=temperature)[0]
+
+    def source(params: dict, prompts: PromptBatch, *, step: int) -> Rollouts:
+        rollouts = sample(params, prompts, step=step)
+        old = score(params, rollouts.batch.levels, rollouts.batch.branches)
+        return rollouts.with_old_logprobs(old)
+
+    return source

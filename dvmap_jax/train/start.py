@@ -1,0 +1,126 @@
+"""Where a run starts: sizes, parameters and tokenizer, from files, a warm start or a seed."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import jax
+
+from dvmap_jax.config import RunConfig
+from dvmap_jax.data.tokenizer import Tokenizer
+from dvmap_jax.model.config import ModelConfig
+from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.survey.corpus import Example
+from dvmap_jax.survey.prompts import gold_completion, messages
+from dvmap_jax.train.checkpoints import TOKENIZER, read_checkpoint
+from dvmap_jax.train.weights import RANDOM, load_model
+
+TRAINED = "train:"  # weights.tokenizer="train:1024" makes one of 1,024 tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The model a run begins with."""
+
+    config: ModelConfig
+    params: dict
+    tokenizer: Tokenizer
+
+
+def starting_point(
+    config: RunConfig,
+    workdir: pathlib.Path,
+    examples: Sequence[Example],
+    *,
+    warm_start: pathlib.Path,
+) -> Start:
+    """The warm start's result where there is one, else `config.weights`, else random parameters.
+
+    The tokenizer is kept in `workdir/tokenizer` for resuming, evaluation and export.
+    """
+    if config.warm_start_steps:
+        saved = read_checkpoint(warm_start)
+        tokenizer = kept_tokenizer(workdir, lambda: Tokenizer.load(saved.tokenizer))
+        return Start(saved.config, saved.params, tokenizer)
+    if config.weights.source == RANDOM:
+        return random_start(config, workdir, examples)
+    loaded = load_model(config.weights.source, config.weights.param_dtype)
+    chosen = config.weights.tokenizer or loaded.tokenizer
+    tokenizer = kept_tokenizer(workdir, lambda: Tokenizer.load(chosen))
+    check_vocabulary(loaded.config, tokenizer)
+    return Start(loaded.config, jax.device_put(loaded.params), tokenizer)
+
+
+def random_start(config: RunConfig, workdir: pathlib.Path, examples: Sequence[Example]) -> Start:
+    """Parameters drawn from the run's seed, of the sizes in `config.model`."""
+    tokenizer = kept_tokenizer(workdir, lambda: new_tokenizer(config, examples))
+    check_vocabulary(config.model, tokenizer)
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)  # 0: the purpose "parameters"
+    params = Transformer(config.model, config.compute).init(key, config.weights.param_dtype)
+    return Start(config.model, params, tokenizer)
+
+
+def new_tokenizer(config: RunConfig, examples: Sequence[Example]) -> Tokenizer:
+    """The tokenizer of a model from scratch: loaded, or made from the training prompts."""
+    source = config.weights.tokenizer
+    if not source:
+        raise ValueError(
+            "weights.source is 'random' and weights.tokenizer is empty; name a tokenizer folder, "
+            f"or '{TRAINED}1024' to make one of that size from the training prompts"
+        )
+    if not source.startswith(TRAINED):
+        return Tokenizer.load(source)
+    size = source.removeprefix(TRAINED)
+    if not size.isdigit():
+        raise ValueError(f"weights.tokenizer is {source!r}; after '{TRAINED}' comes a size")
+    return Tokenizer.train(training_texts(config, examples), int(size))
+
+
+def training_texts(config: RunConfig, examples: Sequence[Example]) -> list[str]:
+    """Prompts and answers of the training examples."""
+    template, system_prompt = config.data.template, config.data.system_prompt
+    texts = []
+    for example in examples:
+        said = messages(example, template=template, system_prompt=system_prompt)
+        texts += [message["content"] for message in said]
+        texts.append(gold_completion(example, template=template))
+    return texts
+
+
+def kept_tokenizer(workdir: pathlib.Path, make) -> Tokenizer:
+    """The tokenizer in `workdir`, made and put there the first time."""
+    folder = workdir / TOKENIZER
+    if not folder.exists():
+        draft = folder.with_name(f".{TOKENIZER}.draft")
+        make().save(draft)
+        draft.replace(folder)
+    return Tokenizer.load(folder)
+
+
+def check_vocabulary(model: ModelConfig, tokenizer: Tokenizer) -> None:
+    """Raises ValueError where the tokenizer has ids the model's table lacks."""
+    if tokenizer.vocab_size > model.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the model {model.vocab_size}; they "
+            "do not belong together (weights.tokenizer, model.vocab_size)"
+        )
+
+
+def warm_start_config(config: RunConfig) -> RunConfig:
+    """The supervised run that comes first: the same data and model, its own rate and batch."""
+    steps = config.warm_start_steps
+    return dataclasses.replace(
+        config,
+        objective="sft",
+        num_steps=steps,
+        warm_start_steps=0,
+        export=False,
+        data=dataclasses.replace(config.data, batch_size=config.warm_start_batch_size),
+        grpo=dataclasses.replace(config.grpo, updates_per_rollout=1),
+        optimizer=dataclasses.replace(
+            config.optimizer,
+            learning_rate=config.warm_start_learning_rate,
+            schedule="constant",
+            warmup_steps=min(config.optimizer.warmup_steps, steps),
+        ),
+    )

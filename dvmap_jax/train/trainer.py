@@ -1,0 +1,160 @@
+"""The training loop: one config and one folder in, a trained state in that folder out."""
+
+import dataclasses
+import pathlib
+import time
+
+import jax
+import numpy as np
+
+from dvmap_jax.config import RunConfig, to_json
+from dvmap_jax.data.batches import PromptStream
+from dvmap_jax.model.config import ModelConfig
+from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.records import to_mapping
+from dvmap_jax.rl.rollouts import Rollouts
+from dvmap_jax.survey.splits import load_corpus
+from dvmap_jax.train.checkpoints import Checkpoints
+from dvmap_jax.train.log import Log
+from dvmap_jax.train.measure import Measurement
+from dvmap_jax.train.objectives import objective_of
+from dvmap_jax.train.sources import batch_source
+from dvmap_jax.train.start import Start, starting_point, warm_start_config
+from dvmap_jax.train.state import TrainState, init_state, make_optimizer
+from dvmap_jax.train.update import make_update
+from dvmap_jax.train.workdir import claim_workdir
+
+WARM_START = "warm_start"  # the folder of the supervised run inside its run's workdir
+
+
+def train(config: RunConfig, workdir: pathlib.Path) -> TrainState:
+    """Trains from the newest checkpoint in `workdir`, or from the starting weights.
+
+    Killed at any point and run again, it leaves the metrics and parameters of a run that was
+    never stopped. Raises ValueError for a workdir of another config and for input that cannot
+    be trained on, and FloatingPointError after too many non-finite gradients in a row.
+    """
+    claim_workdir(workdir, to_json(config))
+    if config.warm_start_steps:
+        train(warm_start_config(config), workdir / WARM_START)
+    corpus = load_corpus(config.corpus)
+    start = starting_point(config, workdir, corpus.train, warm_start=workdir / WARM_START)
+    check_lengths(config, start.config)
+    model = Transformer(start.config, config.compute)
+    prompts = PromptStream(corpus.train, start.tokenizer, config.data)
+    batches = batch_source(config, model, start.tokenizer)
+    update = make_update(objective_of(config, model), config.optimizer, config.grpo)
+    measure = Measurement(config, model, start.tokenizer, corpus.heldout)
+
+    with Checkpoints(workdir, config.checkpoints) as checkpoints:
+        state, reference, fresh = restore_or_init(config, checkpoints, start, prompts)
+        first = int(state.step)
+        with Log(
+            workdir,
+            config.log,
+            num_steps=config.num_steps,
+            restored_step=None if fresh else first,
+        ) as log:
+            if fresh:
+                log.write(0, measure(state.params, log))
+            for step in range(first, config.num_steps):
+                clock = Clock()
+                rollouts = batches(state.params, next(prompts), step=step)
+                clock.lap("rollout")
+                state, metrics = update(state, reference, rollouts.batch)
+                metrics = {name: float(value) for name, value in metrics.items()}
+                clock.lap("update")
+                done = step + 1
+                check_finite(state, config.optimizer.max_skipped)
+                record_step(log, config, done, rollouts, metrics, clock)
+                scores = {}
+                if due(done, config.evaluate_every, config.num_steps):
+                    scores = measure(state.params, log)
+                    log.write(done, scores)
+                if scores or due(done, config.save_every, config.num_steps):
+                    meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
+                    data = prompts.state()
+                    checkpoints.save(done, state, data=data, meta=meta, metrics=scores)
+    return state
+
+
+def restore_or_init(
+    config: RunConfig, checkpoints: Checkpoints, start: Start, prompts: PromptStream
+) -> tuple[TrainState, dict | None, bool]:
+    """The state to go on from, the reference's parameters if there are any, and whether it is new.
+
+    Parameters of the start serve as the reference and, copied, as the first state's.
+    """
+    optimizer = make_optimizer(config.optimizer)
+    needs_reference = config.objective == "grpo" and config.grpo.kl_coef > 0
+    reference = start.params if needs_reference else None
+    if checkpoints.latest_step is None:
+        params = jax.tree.map(np.asarray, start.params) if needs_reference else start.params
+        return init_state(jax.device_put(params), optimizer), reference, True
+    abstract = jax.eval_shape(lambda params: init_state(params, optimizer), start.params)
+    restored = checkpoints.restore(abstract)
+    prompts.restore(restored.data)
+    return restored.state, reference, False
+
+
+def check_lengths(config: RunConfig, model: ModelConfig) -> None:
+    """Raises ValueError where prompt and completion together exceed the model's positions."""
+    longest = config.data.max_prompt_length + config.sampling.max_tokens
+    if longest > model.max_position:
+        raise ValueError(
+            f"data.max_prompt_length + sampling.max_tokens = {longest} exceeds the model's "
+            f"{model.max_position} positions; lower one of them"
+        )
+
+
+def check_finite(state: TrainState, max_skipped: int) -> None:
+    """Raises FloatingPointError once more than `max_skipped` updates in a row were left out."""
+    skipped = int(state.skipped_in_row)
+    if skipped > max_skipped:
+        raise FloatingPointError(
+            f"{skipped} gradients in a row were not finite, over optimizer.max_skipped = "
+            f"{max_skipped}; lower optimizer.learning_rate or resume from an older checkpoint"
+        )
+
+
+def due(step: int, every: int, last: int) -> bool:
+    """Whether something done every so many steps, and at the last one, is due after `step`."""
+    return step == last or (every > 0 and step % every == 0)
+
+
+@dataclasses.dataclass
+class Clock:
+    """Seconds of the phases of one step."""
+
+    started: float = dataclasses.field(default_factory=time.perf_counter)
+    laps: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def lap(self, name: str) -> None:
+        """Ends the phase that runs now."""
+        self.laps[name] = time.perf_counter() - self.started - sum(self.laps.values())
+
+
+def record_step(
+    log: Log,
+    config: RunConfig,
+    step: int,
+    rollouts: Rollouts,
+    metrics: dict[str, float],
+    clock: Clock,
+) -> None:
+    """Writes a step's metrics, timings and, when due, a table of its completions."""
+    seconds = sum(clock.laps.values())
+    tokens = rollouts.num_tokens
+    timing = {f"timing_s/{name}": value for name, value in clock.laps.items()}
+    timing |= {"timing_s/step": seconds, "perf/throughput": tokens / seconds}
+    log.write_timing(step, timing | {"perf/total_num_tokens": tokens})
+    if step % config.log.every == 0:
+        log.write(step, rollouts.metrics | metrics)
+    if due(step, config.sample_every, config.num_steps):
+        log.write_samples(step, rollouts.samples(config.log.samples))
+    shown = {
+        name.split("/")[-2 if name.endswith("mean") else -1]: value
+        for name, value in (rollouts.metrics | metrics).items()
+        if name in ("critic/rewards/mean", "sft/loss")
+    }
+    log.progress(step, **shown, **{"tok/s": tokens / seconds})
