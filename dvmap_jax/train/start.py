@@ -15,6 +15,7 @@ from dvmap_jax.survey.prompts import gold_completion, messages
 from dvmap_jax.train.checkpoints import TOKENIZER, read_checkpoint
 from dvmap_jax.train.weights import RANDOM, load_model
 
+WARM_START = "warm_start"  # the folder of the supervised run inside its run's workdir
 TRAINED = "train:"  # weights.tokenizer="train:1024" makes one of 1,024 tokens
 
 

@@ -107,6 +107,6 @@ def _decayed(params: dict) -> dict:
 
 def init_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first update."""
-    zero = jnp.zeros((), jnp.int32)
+    counts = (jnp.zeros((), jnp.int32) for _ in range(4))  # apart, since each is donated
     moments = jax.jit(optimizer.init)(params)
-    return TrainState(zero, zero, params, moments, zero, zero)
+    return TrainState(next(counts), next(counts), params, moments, next(counts), next(counts))

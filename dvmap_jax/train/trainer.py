@@ -19,12 +19,10 @@ from dvmap_jax.train.log import Log
 from dvmap_jax.train.measure import Measurement
 from dvmap_jax.train.objectives import objective_of
 from dvmap_jax.train.sources import batch_source
-from dvmap_jax.train.start import Start, starting_point, warm_start_config
+from dvmap_jax.train.start import WARM_START, Start, starting_point, warm_start_config
 from dvmap_jax.train.state import TrainState, init_state, make_optimizer
 from dvmap_jax.train.update import make_update
 from dvmap_jax.train.workdir import claim_workdir
-
-WARM_START = "warm_start"  # the folder of the supervised run inside its run's workdir
 
 
 def train(config: RunConfig, workdir: pathlib.Path) -> TrainState:
@@ -49,32 +47,32 @@ def train(config: RunConfig, workdir: pathlib.Path) -> TrainState:
     with Checkpoints(workdir, config.checkpoints) as checkpoints:
         state, reference, fresh = restore_or_init(config, checkpoints, start, prompts)
         first = int(state.step)
-        with Log(
+        log = Log(
             workdir,
             config.log,
             num_steps=config.num_steps,
             restored_step=None if fresh else first,
-        ) as log:
-            if fresh:
-                log.write(0, measure(state.params, log))
-            for step in range(first, config.num_steps):
-                clock = Clock()
-                rollouts = batches(state.params, next(prompts), step=step)
-                clock.lap("rollout")
-                state, metrics = update(state, reference, rollouts.batch)
-                metrics = {name: float(value) for name, value in metrics.items()}
-                clock.lap("update")
-                done = step + 1
-                check_finite(state, config.optimizer.max_skipped)
-                record_step(log, config, done, rollouts, metrics, clock)
-                scores = {}
-                if due(done, config.evaluate_every, config.num_steps):
-                    scores = measure(state.params, log)
-                    log.write(done, scores)
-                if scores or due(done, config.save_every, config.num_steps):
-                    meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
-                    data = prompts.state()
-                    checkpoints.save(done, state, data=data, meta=meta, metrics=scores)
+        )
+        if fresh:
+            log.write(0, measure(state.params, log))
+        for done in range(first + 1, config.num_steps + 1):
+            clock = Clock()
+            rollouts = batches(state.params, next(prompts), step=done - 1)
+            clock.lap("rollout")
+            state, metrics = update(state, reference, rollouts.batch)
+            metrics = {name: float(value) for name, value in metrics.items()}
+            clock.lap("update")
+            check_finite(state, config.optimizer.max_skipped)
+            record_step(log, config, done, rollouts, metrics, clock)
+            evaluating = due(done, config.evaluate_every, config.num_steps)
+            scores = measure(state.params, log) if evaluating else {}
+            if scores:
+                log.write(done, scores)
+            if scores or due(done, config.save_every, config.num_steps):
+                meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
+                data = prompts.state()
+                checkpoints.save(done, state, data=data, meta=meta, metrics=scores)
+        log.close()
     return state
 
 

@@ -1,0 +1,79 @@
+"""Evaluates: `evaluate.py --model=DIR|FILE.gguf --benchmark=PARQUET|DIR --output=DIR --mode=score`.
+
+With `--train=PARQUET` the majority baselines, fitted on that split, stand beside the model.
+"""
+
+import pathlib
+
+import jax
+from absl import flags
+from tqdm import tqdm
+
+from dvmap_jax.command import run_main
+from dvmap_jax.data.batches import DataConfig
+from dvmap_jax.data.tokenizer import Tokenizer
+from dvmap_jax.evaluation.baselines import BASELINES, baseline_results
+from dvmap_jax.evaluation.evaluator import MODES, EvaluationConfig, Evaluator
+from dvmap_jax.evaluation.metrics import accuracy_metrics
+from dvmap_jax.evaluation.report import results_table
+from dvmap_jax.evaluation.results import write_results
+from dvmap_jax.model.config import ComputeConfig
+from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.survey.corpus import read_examples
+from dvmap_jax.train.weights import load_model
+
+MODEL = flags.DEFINE_string("model", None, "Model folder, run or GGUF file.", required=True)
+BENCHMARK = flags.DEFINE_string("benchmark", None, "Examples to answer.", required=True)
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the results.", required=True)
+MODE = flags.DEFINE_enum("mode", "score", MODES, "Score options, or generate and read.")
+TRAIN = flags.DEFINE_string("train", "", "Examples the baselines are fitted on.")
+TEMPLATE = flags.DEFINE_string("template", "reasoning", "Prompt template.")
+SYSTEM = flags.DEFINE_string("system_prompt", "default", "System prompt.")
+NORMALIZE = flags.DEFINE_enum("normalize", "sum", ("sum", "mean"), "Option log-probabilities.")
+TEMPERATURE = flags.DEFINE_float("temperature", 0.7, "Of generated completions.")
+SAMPLES = flags.DEFINE_integer("samples", 1, "Completions an example.")
+MAX_TOKENS = flags.DEFINE_integer("max_tokens", 1024, "Longest completion.")
+MAX_EXAMPLES = flags.DEFINE_integer("max_examples", 0, "Examples answered; 0 means all.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Archetypes at a time.")
+DTYPE = flags.DEFINE_string("dtype", "float32", "Precision of the computation.")
+
+
+def main() -> None:
+    """Answers the benchmark, writes results and metrics, and prints the table."""
+    examples = read_examples(BENCHMARK.value)
+    train = read_examples(TRAIN.value) if TRAIN.value else ()
+    evaluator, params = load_evaluator()
+    chosen = evaluator.chosen(examples, MODE.value)
+    with tqdm(total=len(chosen), unit="row") as bar:
+        results = evaluator(
+            params, chosen, mode=MODE.value, progress=lambda rows: bar.update(rows - bar.n)
+        )
+    names = BASELINES if train else ("uniform",)
+    metrics = {name: accuracy_metrics(baseline_results(name, train, chosen)) for name in names}
+    metrics[MODEL.value] = accuracy_metrics(results)
+    write_results(pathlib.Path(OUTPUT.value), results, metrics)
+    print(results_table(list(metrics.items())))
+
+
+def load_evaluator() -> tuple[Evaluator, dict]:
+    """The evaluator the flags describe, and the model's parameters on the device."""
+    loaded = load_model(MODEL.value, DTYPE.value)
+    config = EvaluationConfig(
+        modes=(MODE.value,),
+        normalize=NORMALIZE.value,
+        batch_size=BATCH_SIZE.value,
+        max_examples=MAX_EXAMPLES.value,
+        max_generated=MAX_EXAMPLES.value,
+        samples=SAMPLES.value,
+        temperature=TEMPERATURE.value,
+        max_tokens=MAX_TOKENS.value,
+    )
+    data = DataConfig(template=TEMPLATE.value, system_prompt=SYSTEM.value)
+    model = Transformer(loaded.config, ComputeConfig(dtype=DTYPE.value))
+    tokenizer = Tokenizer.load(loaded.tokenizer)
+    params = jax.device_put(loaded.params)
+    return Evaluator(model, tokenizer, config=config, data=data), params
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,24 @@
+"""Trains: `train.py --config=configs/demo.py --workdir=DIR [--config.a.b=value ...]`."""
+
+import pathlib
+
+from absl import flags
+
+from dvmap_jax.command import define_config, read_config, run_main
+from dvmap_jax.train.finish import finish
+from dvmap_jax.train.trainer import train
+
+CONFIG = define_config()
+WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
+
+
+def main() -> None:
+    """Trains to the end, exports, and prints what was reached and where it lies."""
+    config = read_config(CONFIG)
+    workdir = pathlib.Path(WORKDIR.value)
+    train(config, workdir)
+    print(finish(config, workdir))
+
+
+if __name__ == "__main__":
+    run_main(main)
