@@ -1,0 +1,38 @@
+"""The original's recipe for Qwen3-8B, faults included: see the README for how it differs.
+
+    python scripts/train.py --config=configs/qwen3_8b_parity.py --workdir=runs/qwen3_8b_parity
+
+Needs the weights in weights/Qwen3-8B and the released corpus in corpora/. Meant for a slice of 16 chips;
+cost and result are not measured yet.
+"""
+
+from dvmap_jax.config import RunConfig, config_dict
+
+
+def get_config():
+    """The run as a ConfigDict."""
+    config = config_dict(RunConfig())
+    config.num_steps = 500
+    config.evaluate_every = 25
+    config.save_every = 25
+    config.sample_every = 25
+    config.corpus.path = "corpora/train.parquet"
+    config.corpus.heldout_path = "corpora/dev.parquet"
+    config.data.batch_size = 128
+    config.sampling.max_tokens = 1024
+    config.compute.dtype = "bfloat16"
+    config.compute.logprob_chunk = 512
+    config.evaluation.max_examples = 1024
+    config.checkpoints.best_metric = "eval/score/accuracy"
+    config.weights.source = "weights/Qwen3-8B"
+    config.weights.param_dtype = "bfloat16"
+    config.data.template = "released"
+    config.data.system_prompt = "original_train"
+    config.rewards.kind = "wvs"
+    config.rewards.options_semantics = "string"
+    config.grpo.token_mean_scope = "micro"
+    config.optimizer.weight_decay_on = "all"
+    config.optimizer.micro_batch_size = 8
+    config.grpo.kl_coef = 0.0
+    config.grpo.updates_per_rollout = 2
+    return config

@@ -1,0 +1,37 @@
+"""GRPO on SmolLM2-135M-Instruct with short answers, from its GGUF file.
+
+    python scripts/train.py --config=configs/smollm2_135m.py --workdir=runs/smollm2_135m
+
+Needs weights/SmolLM2-135M-Instruct.Q4_1.gguf. Meant for any machine with 8 GB; cost and result
+are not measured yet.
+"""
+
+from dvmap_jax.config import RunConfig, config_dict
+
+
+def get_config():
+    """The run as a ConfigDict."""
+    config = config_dict(RunConfig())
+    config.num_steps = 40
+    config.evaluate_every = 20
+    config.save_every = 10
+    config.sample_every = 5
+    config.weights.source = "weights/SmolLM2-135M-Instruct.Q4_1.gguf"
+    config.data.template = "answer"
+    config.data.batch_by = "archetype"
+    config.data.questions = 4
+    config.data.batch_size = 2
+    config.data.max_prompt_length = 512
+    config.sampling.max_tokens = 48
+    config.grpo.kl_coef = 0.0
+    config.optimizer.learning_rate = 2e-05
+    config.evaluation.modes = ("score", "generate")
+    config.evaluation.max_examples = 256
+    config.evaluation.max_generated = 128
+    config.evaluation.samples = 2
+    config.evaluation.temperature = 1.0
+    config.evaluation.max_tokens = 48
+    config.evaluation.questions = 4
+    config.evaluation.batch_size = 4
+    config.checkpoints.best_metric = "eval/generate/reward"
+    return config
