@@ -2,7 +2,9 @@
 
     python scripts/train.py --config=configs/llama3p2_3b.py --workdir=runs/llama3p2_3b
 
-Needs the weights in weights/Llama-3.2-3B-Instruct and a corpus in corpora/. Meant for a slice of 8 chips; cost and
+Needs the weights in weights/Llama-3.2-3B-Instruct and a corpus in corpora/.
+Meant for a slice of 8 chips;
+cost and
 result are not measured yet.
 """
 

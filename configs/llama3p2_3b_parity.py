@@ -2,7 +2,8 @@
 
     python scripts/train.py --config=configs/llama3p2_3b_parity.py --workdir=runs/llama3p2_3b_parity
 
-Needs the weights in weights/Llama-3.2-3B-Instruct and the released corpus in corpora/. Meant for a slice of 8 chips;
+Needs the weights in weights/Llama-3.2-3B-Instruct and the released corpus in corpora/.
+Meant for a slice of 8 chips;
 cost and result are not measured yet.
 """
 

@@ -2,7 +2,9 @@
 
     python scripts/train.py --config=configs/qwen3_0p6b.py --workdir=runs/qwen3_0p6b
 
-Needs the weights in weights/Qwen3-0.6B and a corpus in corpora/. Meant for one GPU of 80 GB or a v5e slice; cost and
+Needs the weights in weights/Qwen3-0.6B and a corpus in corpora/.
+Meant for one GPU of 80 GB or a v5e slice;
+cost and
 result are not measured yet.
 """
 

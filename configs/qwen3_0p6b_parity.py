@@ -2,7 +2,8 @@
 
     python scripts/train.py --config=configs/qwen3_0p6b_parity.py --workdir=runs/qwen3_0p6b_parity
 
-Needs the weights in weights/Qwen3-0.6B and the released corpus in corpora/. Meant for one GPU of 80 GB or a v5e slice;
+Needs the weights in weights/Qwen3-0.6B and the released corpus in corpora/.
+Meant for one GPU of 80 GB or a v5e slice;
 cost and result are not measured yet.
 """
 

@@ -2,7 +2,9 @@
 
     python scripts/train.py --config=configs/qwen3_4b.py --workdir=runs/qwen3_4b
 
-Needs the weights in weights/Qwen3-4B and a corpus in corpora/. Meant for a slice of 16 chips; cost and
+Needs the weights in weights/Qwen3-4B and a corpus in corpora/.
+Meant for a slice of 16 chips;
+cost and
 result are not measured yet.
 """
 

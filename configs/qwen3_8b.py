@@ -2,7 +2,9 @@
 
     python scripts/train.py --config=configs/qwen3_8b.py --workdir=runs/qwen3_8b
 
-Needs the weights in weights/Qwen3-8B and a corpus in corpora/. Meant for a slice of 16 chips; cost and
+Needs the weights in weights/Qwen3-8B and a corpus in corpora/.
+Meant for a slice of 16 chips;
+cost and
 result are not measured yet.
 """
 

@@ -2,7 +2,8 @@
 
     python scripts/train.py --config=configs/qwen3_8b_parity.py --workdir=runs/qwen3_8b_parity
 
-Needs the weights in weights/Qwen3-8B and the released corpus in corpora/. Meant for a slice of 16 chips;
+Needs the weights in weights/Qwen3-8B and the released corpus in corpora/.
+Meant for a slice of 16 chips;
 cost and result are not measured yet.
 """
 
