@@ -4,8 +4,7 @@
 
 Needs the weights in weights/Llama-3.2-3B-Instruct and a corpus in corpora/.
 Meant for a slice of 8 chips;
-cost and
-result are not measured yet.
+cost and result are not measured yet.
 """
 
 from dvmap_jax.config import RunConfig, config_dict

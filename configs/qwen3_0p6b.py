@@ -4,8 +4,7 @@
 
 Needs the weights in weights/Qwen3-0.6B and a corpus in corpora/.
 Meant for one GPU of 80 GB or a v5e slice;
-cost and
-result are not measured yet.
+cost and result are not measured yet.
 """
 
 from dvmap_jax.config import RunConfig, config_dict

@@ -4,8 +4,7 @@
 
 Needs the weights in weights/Qwen3-4B and a corpus in corpora/.
 Meant for a slice of 16 chips;
-cost and
-result are not measured yet.
+cost and result are not measured yet.
 """
 
 from dvmap_jax.config import RunConfig, config_dict
