@@ -30,7 +30,7 @@ def make_update(objective: Objective, optimizer: OptimizerConfig, grpo: GRPOConf
 
     def one(state: TrainState, reference, batch: BranchBatch):
         grads, metrics = batch_gradients(objective, state.params, reference, batch, optimizer, grpo)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm)
         changes, moments = transform.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, changes)
