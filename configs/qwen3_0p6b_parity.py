@@ -7,31 +7,9 @@ Meant for one GPU of 80 GB or a v5e slice;
 cost and result are not measured yet.
 """
 
-from dvmap_jax.config import RunConfig, config_dict
+from dvmap_jax.config import parity_dict
 
 
 def get_config():
     """The run as a ConfigDict."""
-    config = config_dict(RunConfig())
-    config.num_steps = 500
-    config.evaluate_every = 25
-    config.save_every = 25
-    config.sample_every = 25
-    config.corpus.path = "corpora/train.parquet"
-    config.corpus.heldout_path = "corpora/dev.parquet"
-    config.data.batch_size = 64
-    config.sampling.max_tokens = 1024
-    config.compute.dtype = "bfloat16"
-    config.compute.logprob_chunk = 512
-    config.evaluation.max_examples = 1024
-    config.checkpoints.best_metric = "eval/score/accuracy"
-    config.weights.source = "weights/Qwen3-0.6B"
-    config.weights.param_dtype = "bfloat16"
-    config.data.template = "released"
-    config.data.system_prompt = "original_train"
-    config.rewards.kind = "wvs"
-    config.rewards.options_semantics = "string"
-    config.grpo.token_mean_scope = "micro"
-    config.optimizer.weight_decay_on = "all"
-    config.optimizer.micro_batch_size = 8
-    return config
+    return parity_dict("weights/Qwen3-0.6B")

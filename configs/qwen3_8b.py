@@ -7,24 +7,9 @@ Meant for a slice of 16 chips;
 cost and result are not measured yet.
 """
 
-from dvmap_jax.config import RunConfig, config_dict
+from dvmap_jax.config import paper_dict
 
 
 def get_config():
     """The run as a ConfigDict."""
-    config = config_dict(RunConfig())
-    config.num_steps = 500
-    config.evaluate_every = 25
-    config.save_every = 25
-    config.sample_every = 25
-    config.corpus.path = "corpora/train.parquet"
-    config.corpus.heldout_path = "corpora/dev.parquet"
-    config.data.batch_size = 64
-    config.sampling.max_tokens = 1024
-    config.compute.dtype = "bfloat16"
-    config.compute.logprob_chunk = 512
-    config.evaluation.max_examples = 1024
-    config.checkpoints.best_metric = "eval/score/accuracy"
-    config.weights.source = "weights/Qwen3-8B"
-    config.optimizer.micro_batch_size = 4
-    return config
+    return paper_dict("weights/Qwen3-8B", micro_batch_size=4)

@@ -7,33 +7,13 @@ Meant for a slice of 16 chips;
 cost and result are not measured yet.
 """
 
-from dvmap_jax.config import RunConfig, config_dict
+from dvmap_jax.config import parity_dict
 
 
 def get_config():
     """The run as a ConfigDict."""
-    config = config_dict(RunConfig())
-    config.num_steps = 500
-    config.evaluate_every = 25
-    config.save_every = 25
-    config.sample_every = 25
-    config.corpus.path = "corpora/train.parquet"
-    config.corpus.heldout_path = "corpora/dev.parquet"
+    config = parity_dict("weights/Qwen3-8B")
     config.data.batch_size = 128
-    config.sampling.max_tokens = 1024
-    config.compute.dtype = "bfloat16"
-    config.compute.logprob_chunk = 512
-    config.evaluation.max_examples = 1024
-    config.checkpoints.best_metric = "eval/score/accuracy"
-    config.weights.source = "weights/Qwen3-8B"
-    config.weights.param_dtype = "bfloat16"
-    config.data.template = "released"
-    config.data.system_prompt = "original_train"
-    config.rewards.kind = "wvs"
-    config.rewards.options_semantics = "string"
-    config.grpo.token_mean_scope = "micro"
-    config.optimizer.weight_decay_on = "all"
-    config.optimizer.micro_batch_size = 8
     config.grpo.kl_coef = 0.0
     config.grpo.updates_per_rollout = 2
     return config

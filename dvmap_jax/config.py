@@ -78,6 +78,37 @@ def config_dict(record: Any) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(to_mapping(record)).lock()
 
 
+def paper_dict(weights: str, *, micro_batch_size: int) -> ml_collections.ConfigDict:
+    """GRPO on the paper's corpus at the original's lengths and batch, its faults repaired."""
+    config = config_dict(RunConfig())
+    config.num_steps = 500
+    config.evaluate_every = config.save_every = config.sample_every = 25
+    config.corpus.path = "corpora/train.parquet"
+    config.corpus.heldout_path = "corpora/dev.parquet"
+    config.data.batch_size = 64
+    config.sampling.max_tokens = 1024
+    config.compute.dtype = "bfloat16"
+    config.compute.logprob_chunk = 512
+    config.evaluation.max_examples = 1024
+    config.checkpoints.best_metric = "eval/score/accuracy"
+    config.weights.source = weights
+    config.optimizer.micro_batch_size = micro_batch_size
+    return config
+
+
+def parity_dict(weights: str) -> ml_collections.ConfigDict:
+    """`paper_dict` with what the original does otherwise: prompt, reward, mean and precision."""
+    config = paper_dict(weights, micro_batch_size=8)
+    config.weights.param_dtype = "bfloat16"
+    config.data.template = "released"
+    config.data.system_prompt = "original_train"
+    config.rewards.kind = "wvs"
+    config.rewards.options_semantics = "string"
+    config.grpo.token_mean_scope = "micro"
+    config.optimizer.weight_decay_on = "all"
+    return config
+
+
 def run_config(mapping: Mapping[str, Any]) -> RunConfig:
     """The run a nested mapping (of a config file, flags or `config.json`) describes."""
     return from_mapping(RunConfig, mapping)
