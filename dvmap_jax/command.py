@@ -15,8 +15,9 @@ from ml_collections import config_flags
 from dvmap_jax.config import RunConfig, run_config
 from dvmap_jax.records import leaves, nearest, to_mapping
 
-# What a person can get wrong: a flag, a value, a file. Anything else shows where it happened.
-MISTAKES = (ValueError, OSError)
+# What a person can get wrong: a flag, a value, a file, a rate too high to stay finite. Anything
+# else shows where it happened.
+MISTAKES = (ValueError, OSError, FloatingPointError)
 CONFIG_MISTAKES = (flags.Error, AttributeError, KeyError, TypeError, *MISTAKES)
 LINE_WIDTH = 600
 FIELDS_PRESENT = re.compile(r' Other fields present: ".*?}"')  # by ml_collections; too long
