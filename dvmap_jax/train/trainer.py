@@ -24,6 +24,8 @@ from dvmap_jax.train.state import TrainState, init_state, make_optimizer
 from dvmap_jax.train.update import make_update
 from dvmap_jax.train.workdir import claim_workdir
 
+ON_THE_BAR = {"critic/rewards/mean": "reward", "sft/loss": "loss"}
+
 
 def train(config: RunConfig, workdir: pathlib.Path) -> TrainState:
     """Trains from the newest checkpoint in `workdir`, or from the starting weights.
@@ -44,18 +46,14 @@ def train(config: RunConfig, workdir: pathlib.Path) -> TrainState:
     update = make_update(objective_of(config, model), config.optimizer, config.grpo)
     measure = Measurement(config, model, start.tokenizer, corpus.heldout)
 
-    with Checkpoints(workdir, config.checkpoints) as checkpoints:
-        state, reference, fresh = restore_or_init(config, checkpoints, start, prompts)
-        first = int(state.step)
-        log = Log(
-            workdir,
-            config.log,
-            num_steps=config.num_steps,
-            restored_step=None if fresh else first,
-        )
-        if fresh:
+    with (
+        Checkpoints(workdir, config.checkpoints) as checkpoints,
+        open_log(config, workdir, checkpoints.latest_step) as log,
+    ):
+        state, reference = restore_or_init(config, checkpoints, start, prompts)
+        if checkpoints.latest_step is None:
             log.write(0, measure(state.params, log))
-        for done in range(first + 1, config.num_steps + 1):
+        for done in range(int(state.step) + 1, config.num_steps + 1):
             clock = Clock()
             rollouts = batches(state.params, next(prompts), step=done - 1)
             clock.lap("rollout")
@@ -72,14 +70,18 @@ def train(config: RunConfig, workdir: pathlib.Path) -> TrainState:
                 meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
                 data = prompts.state()
                 checkpoints.save(done, state, data=data, meta=meta, metrics=scores)
-        log.close()
     return state
+
+
+def open_log(config: RunConfig, workdir: pathlib.Path, restored_step: int | None) -> Log:
+    """The run's log, without the rows of steps that no checkpoint holds."""
+    return Log(workdir, config.log, num_steps=config.num_steps, restored_step=restored_step)
 
 
 def restore_or_init(
     config: RunConfig, checkpoints: Checkpoints, start: Start, prompts: PromptStream
-) -> tuple[TrainState, dict | None, bool]:
-    """The state to go on from, the reference's parameters if there are any, and whether it is new.
+) -> tuple[TrainState, dict | None]:
+    """The state to go on from, and the reference's parameters where the loss needs them.
 
     Parameters of the start serve as the reference and, copied, as the first state's.
     """
@@ -88,11 +90,11 @@ def restore_or_init(
     reference = start.params if needs_reference else None
     if checkpoints.latest_step is None:
         params = jax.tree.map(np.asarray, start.params) if needs_reference else start.params
-        return init_state(jax.device_put(params), optimizer), reference, True
+        return init_state(jax.device_put(params), optimizer), reference
     abstract = jax.eval_shape(lambda params: init_state(params, optimizer), start.params)
     restored = checkpoints.restore(abstract)
     prompts.restore(restored.data)
-    return restored.state, reference, False
+    return restored.state, reference
 
 
 def check_lengths(config: RunConfig, model: ModelConfig) -> None:
@@ -150,9 +152,6 @@ def record_step(
         log.write(step, rollouts.metrics | metrics)
     if due(step, config.sample_every, config.num_steps):
         log.write_samples(step, rollouts.samples(config.log.samples))
-    shown = {
-        name.split("/")[-2 if name.endswith("mean") else -1]: value
-        for name, value in (rollouts.metrics | metrics).items()
-        if name in ("critic/rewards/mean", "sft/loss")
-    }
+    known = rollouts.metrics | metrics
+    shown = {label: known[name] for name, label in ON_THE_BAR.items() if name in known}
     log.progress(step, **shown, **{"tok/s": tokens / seconds})
