@@ -13,7 +13,7 @@ from dvmap_jax.command import run_main
 from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.evaluation.baselines import BASELINES, baseline_results
-from dvmap_jax.evaluation.evaluator import MODES, EvaluationConfig, Evaluator
+from dvmap_jax.evaluation.evaluator import MODES, EvaluationConfig, Evaluator, chosen
 from dvmap_jax.evaluation.metrics import accuracy_metrics
 from dvmap_jax.evaluation.report import results_table
 from dvmap_jax.evaluation.results import write_results
@@ -43,13 +43,13 @@ def main() -> None:
     examples = read_examples(BENCHMARK.value)
     train = read_examples(TRAIN.value) if TRAIN.value else ()
     evaluator, params = load_evaluator()
-    chosen = evaluator.chosen(examples, MODE.value)
-    with tqdm(total=len(chosen), unit="row") as bar:
+    examples = chosen(examples, evaluator.config, mode=MODE.value)
+    with tqdm(total=len(examples), unit="row") as bar:
         results = evaluator(
-            params, chosen, mode=MODE.value, progress=lambda rows: bar.update(rows - bar.n)
+            params, examples, mode=MODE.value, progress=lambda rows: bar.update(rows - bar.n)
         )
     names = BASELINES if train else ("uniform",)
-    metrics = {name: accuracy_metrics(baseline_results(name, train, chosen)) for name in names}
+    metrics = {name: accuracy_metrics(baseline_results(name, train, examples)) for name in names}
     metrics[MODEL.value] = accuracy_metrics(results)
     write_results(pathlib.Path(OUTPUT.value), results, metrics)
     print(results_table(list(metrics.items())))

@@ -63,14 +63,13 @@ class PromptBatch:
 
 
 def prompt_tokens(
-    examples: Sequence[Example], tokenizer: Tokenizer, *, template: str, system_prompt: str
+    examples: Sequence[Example], tokenizer: Tokenizer, config: DataConfig
 ) -> list[list[int]]:
     """Tokens of each example's whole prompt, chat template included."""
-    texts = [
-        tokenizer.render(messages(example, template=template, system_prompt=system_prompt))
-        for example in examples
-    ]
-    return tokenizer.encode_batch(texts)
+    how = {"template": config.template, "system_prompt": config.system_prompt}
+    return tokenizer.encode_batch(
+        [tokenizer.render(messages(example, **how)) for example in examples]
+    )
 
 
 def archetype_units(examples: Sequence[Example], questions: int) -> list[tuple[int, ...]]:
@@ -167,12 +166,8 @@ class PromptStream:
         return {index: row for index, row in rows.items() if len(row) <= limit}
 
     def _tokens(self, indices: Sequence[int]) -> list[list[int]]:
-        return prompt_tokens(
-            [self.examples[index] for index in indices],
-            self.tokenizer,
-            template=self.config.template,
-            system_prompt=self.config.system_prompt,
-        )
+        examples = [self.examples[index] for index in indices]
+        return prompt_tokens(examples, self.tokenizer, self.config)
 
     def _tree(self, rows) -> PromptTree:
         return prompt_tree(list(rows), share=self.config.batch_by == "archetype")

@@ -5,6 +5,7 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tokenizers
 import transformers
 
@@ -144,6 +145,12 @@ class Tokenizer:
         return self._backend.decode(
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+
+    def decode_rows(self, tokens: np.ndarray, lengths: np.ndarray) -> list[str]:
+        """Texts of rows [B, T] of which the first `lengths` tokens are valid."""
+        return [
+            self.decode(row[:length].tolist()) for row, length in zip(tokens, lengths, strict=True)
+        ]
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Chat messages as the text a completion follows; without thinking, on a fixed date.

@@ -11,7 +11,7 @@ import pandas as pd
 from dvmap_jax.data.batches import DataConfig, archetype_units, prompt_tokens
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.data.trees import PromptTree, TokenRows, bucket, pad_rows, prompt_tree, stack_trees
-from dvmap_jax.model.decode import decode
+from dvmap_jax.model.decode import make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level, branch_logprobs
@@ -77,11 +77,9 @@ class Evaluator:
         data: DataConfig,
     ):
         self.tokenizer, self.config, self.data = tokenizer, config, data
-        self._sampling = SamplingConfig(
-            temperature=config.temperature, max_tokens=config.max_tokens
-        )
+        sampling = SamplingConfig(temperature=config.temperature, max_tokens=config.max_tokens)
         self._logprobs = jax.jit(lambda *args: branch_logprobs(model, *args)[0])
-        self._decode = jax.jit(self._decode_for(model))
+        self._decode = make_decoder(model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
     def __call__(
         self,
@@ -104,20 +102,9 @@ class Evaluator:
             progress(len(rows))
         return pd.DataFrame(sorted(rows, key=lambda row: row["number"]))
 
-    def chosen(self, examples: Sequence[Example], mode: str) -> Sequence[Example]:
-        """The examples the config has evaluated in this mode."""
-        config = self.config
-        count = config.max_examples if mode == "score" else config.max_generated
-        return choose(examples, count, config.seed)
-
     def _batches(self, examples: Sequence[Example]):
         units = archetype_units(examples, self.config.questions)
-        tokens = prompt_tokens(
-            examples,
-            self.tokenizer,
-            template=self.data.template,
-            system_prompt=self.data.system_prompt,
-        )
+        tokens = prompt_tokens(examples, self.tokenizer, self.data)
         self._check_lengths(examples, tokens)
         trees = [prompt_tree([tokens[i] for i in unit], share=True) for unit in units]
         sizes = _sizes(trees)
@@ -176,38 +163,21 @@ class Evaluator:
         lengths = drawn.lengths.reshape(B * N, samples)
         ended = drawn.ended.reshape(B * N, samples)
         return [
-            _generated(n, examples[n], self._texts(tokens[i], lengths[i]), ended[i])
+            _generated(n, examples[n], self.tokenizer.decode_rows(tokens[i], lengths[i]), ended[i])
             for i, n in enumerate(batch.numbers.flat)
             if n >= 0
         ]
 
-    def _texts(self, tokens, lengths) -> list[str]:
-        return [
-            self.tokenizer.decode(row[:length].tolist())
-            for row, length in zip(tokens, lengths, strict=True)
-        ]
 
-    def _decode_for(self, model):
-        def run(params, levels, rows, key):
-            return decode(
-                model,
-                params,
-                levels,
-                rows=rows,
-                key=key,
-                eos_ids=self.tokenizer.eos_ids,
-                sampling=self._sampling,
-            )
-
-        return run
-
-
-def choose(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
-    """The first `count` examples with archetypes in a seeded order; all of them for 0."""
+def chosen(
+    examples: Sequence[Example], config: EvaluationConfig, *, mode: str
+) -> Sequence[Example]:
+    """What the config has evaluated in this mode: archetypes in a seeded order up to its count."""
+    count = config.max_examples if mode == "score" else config.max_generated
     if not count or count >= len(examples):
         return examples
     names = sorted({example.archetype for example in examples})
-    order = np.random.default_rng(seed).permutation(len(names))
+    order = np.random.default_rng(config.seed).permutation(len(names))
     rank = {names[i]: place for place, i in enumerate(order)}
     return sorted(examples, key=lambda example: rank[example.archetype])[:count]
 

@@ -1,6 +1,7 @@
 """Decoding: every row of a trunk grows branches, one token at a time, until all have ended."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +69,17 @@ def decode(
     return Completions(
         state.tokens, state.logprobs, state.lengths, state.ended & (state.lengths > 0)
     )
+
+
+def make_decoder(
+    model: Transformer, *, eos_ids: tuple[int, ...], sampling: SamplingConfig
+) -> Callable[[dict, tuple[Level, ...], Int[Array, "B M"], Array], Completions]:
+    """`decoder(params, levels, rows, key) -> Completions`: `decode` compiled for one sampling."""
+
+    def run(params, levels, rows, key):
+        return decode(model, params, levels, rows=rows, key=key, eos_ids=eos_ids, sampling=sampling)
+
+    return jax.jit(run)
 
 
 def _initial(model: Transformer, prefix: Prefix, size: int, fold: int) -> _Decoding:

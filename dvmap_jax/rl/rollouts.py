@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from dvmap_jax.data.batches import PromptBatch
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.data.trees import bucket, pad_rows
-from dvmap_jax.model.decode import Completions, decode
+from dvmap_jax.model.decode import Completions, make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level
@@ -90,21 +90,7 @@ class RolloutSampler:
     ):
         self.tokenizer, self.sampling, self.grpo, self.rewards = tokenizer, sampling, grpo, rewards
         self._key = jax.random.fold_in(jax.random.key(seed), 1)  # 1: the purpose "rollout"
-        self._decode = jax.jit(self._decode_for(model))
-
-    def _decode_for(self, model):
-        def run(params, levels, rows, key):
-            return decode(
-                model,
-                params,
-                levels,
-                rows=rows,
-                key=key,
-                eos_ids=self.tokenizer.eos_ids,
-                sampling=self.sampling,
-            )
-
-        return run
+        self._decode = make_decoder(model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
     def __call__(self, params: dict, prompts: PromptBatch, *, step: int) -> Rollouts:
         """Rollouts of every prompt; draws depend on seed, step and global row alone."""
@@ -135,14 +121,13 @@ class RolloutSampler:
 
     def _batch(self, levels, drawn: Completions, rewards) -> RolloutBatch:
         size = min(bucket(int(drawn.lengths.max(initial=1))), drawn.tokens.shape[-1])
-        counted = np.where(drawn.ended, drawn.lengths, 0) if self.grpo.mask_truncated else None
-        lengths = drawn.lengths if counted is None else counted
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            advantages = group_advantages(rewards, self.grpo.normalize_by_std)
+        dropped = ~drawn.ended & self.grpo.mask_truncated
+        counted = np.where(dropped, 0, drawn.lengths)
+        advantages = group_advantages(rewards, self.grpo.normalize_by_std)
         return RolloutBatch(
             levels=levels,
             branches=Level(drawn.tokens[..., :size], drawn.lengths),
-            mask=(np.arange(size) < lengths[..., None]).astype(np.float32),
+            mask=(np.arange(size) < counted[..., None]).astype(np.float32),
             advantages=np.asarray(advantages).reshape(drawn.lengths.shape),
             sampler_logprobs=drawn.logprobs[..., :size],
         )
@@ -154,13 +139,7 @@ def completion_texts(
     """Texts of the completions of each prompt, special tokens left out."""
     tokens = drawn.tokens.reshape(-1, group, drawn.tokens.shape[-1])
     lengths = drawn.lengths.reshape(-1, group)
-    return tuple(
-        tuple(
-            tokenizer.decode(row[:length].tolist())
-            for row, length in zip(rows, counts, strict=True)
-        )
-        for rows, counts in zip(tokens, lengths, strict=True)
-    )
+    return tuple(tuple(tokenizer.decode_rows(*rows)) for rows in zip(tokens, lengths, strict=True))
 
 
 def rollout_metrics(

@@ -4,6 +4,7 @@ import pathlib
 
 from dvmap_jax.config import RunConfig
 from dvmap_jax.evaluation.baselines import BASELINES, baseline_results
+from dvmap_jax.evaluation.evaluator import chosen
 from dvmap_jax.evaluation.metrics import accuracy_metrics
 from dvmap_jax.evaluation.report import results_table
 from dvmap_jax.hf.save import save_model
@@ -40,11 +41,12 @@ def export(config: RunConfig, workdir: pathlib.Path) -> None:
 def comparison(config: RunConfig, workdir: pathlib.Path) -> str:
     """Baselines, the model before, after the warm start and at the end, on the same examples."""
     corpus = load_corpus(config.corpus)
+    mode = config.evaluation.modes[0]
+    examples = chosen(corpus.heldout, config.evaluation, mode=mode)
     rows = [
-        (name, accuracy_metrics(baseline_results(name, corpus.train, corpus.heldout)))
+        (name, accuracy_metrics(baseline_results(name, corpus.train, examples)))
         for name in BASELINES
     ]
-    mode = config.evaluation.modes[0]
     measured = read_measured(workdir, mode)
     if config.warm_start_steps:
         rows.append(("before", read_measured(workdir / WARM_START, mode)[0]))

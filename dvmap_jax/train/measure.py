@@ -6,7 +6,7 @@ import pandas as pd
 
 from dvmap_jax.config import RunConfig
 from dvmap_jax.data.tokenizer import Tokenizer
-from dvmap_jax.evaluation.evaluator import Evaluator
+from dvmap_jax.evaluation.evaluator import Evaluator, chosen
 from dvmap_jax.evaluation.metrics import accuracy_metrics, mean_interval
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.rl.rewards import RewardConfig, reward_terms
@@ -32,7 +32,7 @@ class Measurement:
         metrics: dict[str, float] = {}
         for mode in self.config.evaluation.modes:
             log.doing(f"evaluating ({mode})")
-            examples = self._evaluator.chosen(self.heldout, mode)
+            examples = chosen(self.heldout, self.config.evaluation, mode=mode)
             results = self._evaluator(params, examples, mode=mode)
             found = accuracy_metrics(results)
             if mode == "generate":
