@@ -2,8 +2,8 @@
 
     python scripts/train.py --config=configs/demo.py --workdir=runs/demo
 
-For any machine: about five minutes on two CPU cores. Expect the warm start to reach about the
-per-question majority and GRPO to pass it on archetypes never trained on.
+For any machine: minutes on two CPU cores. The aim is that GRPO passes the warm start and the
+per-question majority on archetypes never trained on; WORKSPACE.md says what was measured.
 """
 
 from dvmap_jax.config import RunConfig, config_dict
