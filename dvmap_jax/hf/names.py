@@ -143,6 +143,7 @@ FIELDS = (
     Field("rope_theta", "rope_theta", "rope.freq_base", float, 10_000.0),
     Field("norm_epsilon", "rms_norm_eps", "attention.layer_norm_rms_epsilon", float, 1e-6),
     Field("max_position", "max_position_embeddings", "context_length", int),
+    Field("initializer_range", "initializer_range", "initializer_range", float, 0.02),
 )
 ROPE_FIELDS = (
     Field("factor", "factor", "", float),

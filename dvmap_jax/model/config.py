@@ -33,6 +33,7 @@ class ModelConfig:
     norm_epsilon: float = 1e-6
     tie_embeddings: bool = True
     max_position: int = 40_960
+    initializer_range: float = 0.02  # standard deviation of fresh matrices
 
     def __post_init__(self):
         if self.family not in ("qwen3", "llama"):
@@ -41,6 +42,10 @@ class ModelConfig:
             value = getattr(self, field.name)
             if field.type is int and value < 1:
                 raise ValueError(f"model.{field.name} is {value}; it must be at least 1")
+        if self.initializer_range <= 0:
+            raise ValueError(
+                f"model.initializer_range is {self.initializer_range}; it must be positive"
+            )
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
                 f"model.num_heads is {self.num_heads}, not a multiple of "

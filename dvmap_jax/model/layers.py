@@ -8,8 +8,6 @@ from jaxtyping import Array, Float, Int
 from dvmap_jax.model.attention import LayerBlock, attend
 from dvmap_jax.model.config import ModelConfig, RopeScaling
 
-INITIALIZER_SCALE = 0.02  # Qwen3 and Llama config.json: initializer_range
-
 # Parameters carry logical axis names; they meet a mesh in sharding.py, not when they are created.
 nnx.use_eager_sharding(False)
 
@@ -22,8 +20,17 @@ def full_precision(x: Array) -> Array:
 class Projection(nnx.Module):
     """A matrix product without bias, kernel [in, out]."""
 
-    def __init__(self, size_in: int, size_out: int, *, axes: tuple[str, str], rngs: nnx.Rngs):
-        init = nnx.with_partitioning(nnx.initializers.normal(INITIALIZER_SCALE), axes)
+    def __init__(
+        self,
+        size_in: int,
+        size_out: int,
+        *,
+        axes: tuple[str, str],
+        config: ModelConfig,
+        rngs: nnx.Rngs,
+    ):
+        normal = nnx.initializers.normal(config.initializer_range)
+        init = nnx.with_partitioning(normal, axes)
         self.kernel = nnx.Param(init(rngs.params(), (size_in, size_out), jnp.float32))
 
     def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:
@@ -34,7 +41,8 @@ class Table(nnx.Module):
     """One row of width D for each token of the vocabulary: embedding or output head."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        init = nnx.with_partitioning(nnx.initializers.normal(INITIALIZER_SCALE), ("vocab", "embed"))
+        normal = nnx.initializers.normal(config.initializer_range)
+        init = nnx.with_partitioning(normal, ("vocab", "embed"))
         self.table = nnx.Param(init(rngs.params(), (config.vocab_size, config.width), jnp.float32))
 
 
@@ -90,10 +98,11 @@ class Attention(nnx.Module):
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         queries = config.num_heads * config.head_dim
         keys = config.num_kv_heads * config.head_dim
-        self.q = Projection(config.width, queries, axes=("embed", "heads"), rngs=rngs)
-        self.k = Projection(config.width, keys, axes=("embed", "kv_heads"), rngs=rngs)
-        self.v = Projection(config.width, keys, axes=("embed", "kv_heads"), rngs=rngs)
-        self.o = Projection(queries, config.width, axes=("heads", "embed"), rngs=rngs)
+        how = {"config": config, "rngs": rngs}
+        self.q = Projection(config.width, queries, axes=("embed", "heads"), **how)
+        self.k = Projection(config.width, keys, axes=("embed", "kv_heads"), **how)
+        self.v = Projection(config.width, keys, axes=("embed", "kv_heads"), **how)
+        self.o = Projection(queries, config.width, axes=("heads", "embed"), **how)
         if config.qk_norm:
             epsilon = config.norm_epsilon
             self.q_norm = RMSNorm(config.head_dim, epsilon=epsilon, rngs=rngs)
@@ -125,9 +134,10 @@ class GatedMLP(nnx.Module):
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         width, mlp_width = config.width, config.mlp_width
-        self.gate = Projection(width, mlp_width, axes=("embed", "mlp"), rngs=rngs)
-        self.up = Projection(width, mlp_width, axes=("embed", "mlp"), rngs=rngs)
-        self.down = Projection(mlp_width, width, axes=("mlp", "embed"), rngs=rngs)
+        how = {"config": config, "rngs": rngs}
+        self.gate = Projection(width, mlp_width, axes=("embed", "mlp"), **how)
+        self.up = Projection(width, mlp_width, axes=("embed", "mlp"), **how)
+        self.down = Projection(mlp_width, width, axes=("mlp", "embed"), **how)
 
     def __call__(self, x: Float[Array, "B N T D"]) -> Float[Array, "B N T D"]:
         return self.down(jax.nn.silu(self.gate(x)) * self.up(x))

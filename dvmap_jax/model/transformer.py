@@ -56,7 +56,7 @@ class Transformer:
         self._norm = nnx.split(nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)).norm))[0]
 
     def init(self, key: Array, dtype: str = "float32") -> dict:
-        """Fresh parameters: normal(0, 0.02) matrices and unit norms."""
+        """Fresh parameters: normal(0, initializer_range) matrices and unit norms."""
 
         def make(key):
             decoder = Decoder(self.config, rngs=nnx.Rngs(params=key))
