@@ -71,6 +71,18 @@ class RunConfig:
             raise ValueError(
                 f"warm_start_learning_rate is {self.warm_start_learning_rate}; it must be positive"
             )
+        self._check_split("data.batch_size", self.data.batch_size, self.grpo.updates_per_rollout)
+        if self.warm_start_steps:
+            self._check_split("warm_start_batch_size", self.warm_start_batch_size, 1)
+
+    def _check_split(self, name: str, size: int, updates: int) -> None:
+        """Raises ValueError where a batch does not divide into updates and micro-batches."""
+        micro = self.optimizer.micro_batch_size
+        if size % updates or (micro and size // updates % micro):
+            raise ValueError(
+                f"{name} is {size}; it must divide into grpo.updates_per_rollout = {updates} "
+                f"updates of micro-batches of optimizer.micro_batch_size = {micro or 'all'}"
+            )
 
 
 def config_dict(record: Any) -> ml_collections.ConfigDict:

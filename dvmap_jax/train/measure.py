@@ -24,19 +24,23 @@ class Measurement:
         tokenizer: Tokenizer,
         heldout: Sequence[Example],
     ):
-        self.config, self.heldout = config, heldout
-        self._evaluator = Evaluator(model, tokenizer, config=config.evaluation, data=config.data)
+        self.config = config
+        evaluation = config.evaluation
+        self._evaluator = Evaluator(model, tokenizer, config=evaluation, data=config.data)
+        self._benchmarks = {
+            mode: self._evaluator.prepare(chosen(heldout, evaluation, mode=mode))
+            for mode in evaluation.modes
+        }
 
     def __call__(self, params: dict, log: Log) -> dict[str, float]:
         """Metrics named `eval/MODE/...`."""
         metrics: dict[str, float] = {}
-        for mode in self.config.evaluation.modes:
+        for mode, benchmark in self._benchmarks.items():
             log.doing(f"evaluating ({mode})")
-            examples = chosen(self.heldout, self.config.evaluation, mode=mode)
-            results = self._evaluator(params, examples, mode=mode)
+            results = self._evaluator(params, benchmark, mode=mode)
             found = accuracy_metrics(results)
             if mode == "generate":
-                found |= reward_metrics(results, examples, self.config.rewards)
+                found |= reward_metrics(results, benchmark.examples, self.config.rewards)
             metrics |= {f"eval/{mode}/{name}": value for name, value in found.items()}
         log.doing("training")
         return metrics

@@ -1,0 +1,131 @@
+"""Rollouts: rewards belong to their texts, masks to their tokens, draws to their global rows."""
+
+import jax
+import numpy as np
+import pytest
+
+from dvmap_jax.data.batches import DataConfig, PromptStream
+from dvmap_jax.model.config import ModelConfig
+from dvmap_jax.model.sampling import SamplingConfig
+from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.rl.grpo import GRPOConfig, group_advantages
+from dvmap_jax.rl.rewards import RewardConfig, reward_terms
+from dvmap_jax.rl.rollouts import RolloutSampler, labelled_rollouts
+from dvmap_jax.survey.prompts import gold_completion
+from dvmap_jax.survey.synthetic import synthetic_examples
+
+EXAMPLES = synthetic_examples(5, seed=3)[:70]
+DATA = DataConfig(
+    template="answer",
+    system_prompt="none",
+    max_prompt_length=512,
+    batch_by="archetype",
+    batch_size=2,
+    questions=4,
+)
+MODEL = Transformer(ModelConfig(vocab_size=600, width=32, mlp_width=48, num_layers=1, head_dim=8))
+PARAMS = MODEL.init(jax.random.key(0))
+GROUP = 4
+
+
+class Scripted:
+    """A tokenizer whose completions are read as answers, so that random ones earn something."""
+
+    def __init__(self, tokenizer):
+        self.eos_ids = tuple(range(500, 600))  # so that draws end at different lengths
+
+    def decode_rows(self, tokens, lengths):
+        options = [e.answer for e in EXAMPLES[:3]]
+        return [f"<answer>{options[int(row[0]) % 3]}</answer>" for row in tokens]
+
+
+def sampler(tokenizer, **options):
+    return RolloutSampler(
+        MODEL,
+        Scripted(tokenizer),
+        sampling=SamplingConfig(max_tokens=9),
+        grpo=GRPOConfig(group_size=GROUP, **options),
+        rewards=RewardConfig(),
+        seed=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer):
+    return next(PromptStream(EXAMPLES, tokenizer, DATA))
+
+
+@pytest.fixture(scope="module")
+def rollouts(tokenizer, prompts):
+    return sampler(tokenizer)(PARAMS, prompts, step=3)
+
+
+def test_rewards_and_advantages_are_those_of_the_texts(rollouts):
+    expected = np.zeros((8, GROUP), np.float32)
+    for p, example in enumerate(rollouts.examples):
+        for g, text in enumerate(rollouts.completions[p]):
+            expected[p, g] = sum(reward_terms(text, example, RewardConfig()).values())
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_allclose(rollouts.rewards, expected)
+    advantages = np.asarray(group_advantages(expected)).reshape(2, 4 * GROUP)
+    np.testing.assert_allclose(rollouts.batch.advantages, advantages, rtol=1e-6)
+
+
+def test_metrics_are_those_of_the_rows(rollouts):
+    metrics, rewards = rollouts.metrics, rollouts.rewards
+    assert metrics["critic/rewards/mean"] == pytest.approx(rewards.mean())
+    same = np.mean([len(set(row)) == 1 for row in rewards.tolist()])
+    assert metrics["frac_reward_zero_std"] == pytest.approx(same)
+    terms = metrics["reward/format"] + metrics["reward/match"] + metrics["reward/closeness"]
+    assert terms == pytest.approx(rewards.mean(), rel=1e-5)
+    lengths = rollouts.batch.branches.lengths
+    assert metrics["response_length/mean"] == pytest.approx(lengths.mean())
+
+
+def test_mask_counts_every_drawn_token_and_truncated_ones_only_when_asked(
+    tokenizer, prompts, rollouts
+):
+    branches, mask = rollouts.batch.branches, rollouts.batch.mask
+    np.testing.assert_array_equal(mask.sum(axis=-1), branches.lengths)
+    last = np.take_along_axis(branches.tokens, branches.lengths[..., None] - 1, axis=-1)[..., 0]
+    ended = last >= 500
+    assert ended.any() and not ended.all()
+    dropping = sampler(tokenizer, mask_truncated=True)(PARAMS, prompts, step=3)
+    counted = dropping.batch.mask.sum(axis=-1)
+    np.testing.assert_array_equal(counted, np.where(ended, branches.lengths, 0))
+    assert rollouts.metrics["response_length/clip_ratio"] == pytest.approx(1 - ended.mean())
+
+
+def test_a_process_draws_what_the_whole_batch_would(tokenizer, rollouts):
+    parts = [PromptStream(EXAMPLES, tokenizer, DATA, process=(i, 2)) for i in range(2)]
+    found = [sampler(tokenizer)(PARAMS, next(part), step=3) for part in parts]
+    size = min(f.batch.branches.tokens.shape[-1] for f in found)
+    tokens = np.concatenate([f.batch.branches.tokens[..., :size] for f in found])
+    np.testing.assert_array_equal(tokens, rollouts.batch.branches.tokens[..., :size])
+    assert found[0].completions + found[1].completions == rollouts.completions
+
+
+def test_another_step_draws_other_completions(tokenizer, prompts, rollouts):
+    other = sampler(tokenizer)(PARAMS, prompts, step=4)
+    shape = min(other.batch.branches.tokens.shape[-1], rollouts.batch.branches.tokens.shape[-1])
+    tokens = [r.batch.branches.tokens[..., :shape] for r in (other, rollouts)]
+    assert (tokens[0] != tokens[1]).any()
+
+
+def test_labels_are_the_consensus_and_a_stop(tokenizer):
+    stream = PromptStream(EXAMPLES[:18], tokenizer, DATA)  # units of 4, 4, 4, 4 and 2
+    batches = [next(stream) for _ in range(5)]
+    prompts = next(batch for batch in batches if None in batch.examples)
+    found = labelled_rollouts(prompts, tokenizer, template="answer")
+    assert found.rewards is None
+    branches = found.batch.branches
+    tokens = branches.tokens.reshape(-1, branches.tokens.shape[-1])
+    for p, example in enumerate(found.examples):
+        length = branches.lengths.reshape(-1)[p]
+        assert found.batch.mask.reshape(tokens.shape)[p].sum() == length
+        if example is None:
+            assert length == 0
+            continue
+        assert tokens[p, length - 1] == tokenizer.eos_ids[0]
+        text = tokenizer.decode_rows(tokens[[p]], [length])
+        assert text == [gold_completion(example, template="answer")]
