@@ -158,12 +158,12 @@ def test_group_of_one(message):
 
 
 def test_workdir_of_another_config(root, tmp_path):
-    workdir = tmp_path / "run"
-    (workdir / "checkpoints").mkdir(parents=True)
-    (workdir / "checkpoints" / "keep").write_text("me")
-    (workdir / "config.json").write_text('{"seed": 5}')
+    workdir, short = tmp_path / "run", "--config.data.max_prompt_length=40"  # stops before step 0
+    assert train(root, workdir, short, "--config.seed=5").returncode == 1
+    (workdir / "checkpoints").mkdir()
+    (workdir / "checkpoints" / "something").write_text("worth keeping")
     before = contents(workdir)
-    done = train(root, workdir)
-    assert done.returncode == 1 and "belongs to another config" in done.stderr
-    assert "seed 5 -> 0" in done.stderr and done.stderr.count("\n") == 1
+    done = train(root, workdir, short)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "belongs to another config: seed 5 -> 0; use another --workdir" in done.stderr
     assert contents(workdir) == before
