@@ -14,7 +14,7 @@ def get_config():
     """The run as a ConfigDict."""
     config = config_dict(RunConfig())
     config.num_steps = 60
-    config.warm_start_steps = 120
+    config.warm_start_steps = 240
     config.warm_start_batch_size = 32
     config.warm_start_learning_rate = 3e-3
     config.evaluate_every = 20

@@ -12,28 +12,29 @@ from dvmap_jax.config import RunConfig, config_dict
 def get_config():
     """The run as a ConfigDict."""
     config = config_dict(RunConfig())
-    config.num_steps = 40
+    config.num_steps = 30
     config.warm_start_steps = 10
-    config.warm_start_batch_size = 4
+    config.warm_start_batch_size = 2
     config.warm_start_learning_rate = 2e-5
-    config.evaluate_every = 10
+    config.evaluate_every = 15
     config.save_every = 10
     config.sample_every = 5
     config.weights.source = "weights/SmolLM2-135M-Instruct.Q4_1.gguf"
     config.data.template = "answer"
     config.data.batch_by = "archetype"
-    config.data.questions = 4
+    config.data.questions = 8
     config.data.batch_size = 2
     config.data.max_prompt_length = 512
     config.sampling.max_tokens = 24
     config.grpo.kl_coef = 0.0
     config.rewards.format_weight = 0.2
     config.rewards.match_weight = 1.0
-    config.optimizer.learning_rate = 2e-5
+    config.grpo.entropy_coef = 0.02
+    config.optimizer.learning_rate = 1e-5
     config.evaluation.modes = ("score", "generate")
     config.evaluation.max_examples = 256
-    config.evaluation.max_generated = 128
-    config.evaluation.samples = 2
+    config.evaluation.max_generated = 256
+    config.evaluation.samples = 1
     config.evaluation.temperature = 1.0
     config.evaluation.max_tokens = 24
     config.evaluation.questions = 4
