@@ -12,11 +12,11 @@ from dvmap_jax.config import RunConfig, config_dict
 def get_config():
     """The run as a ConfigDict."""
     config = config_dict(RunConfig())
-    config.num_steps = 30
+    config.num_steps = 40
     config.warm_start_steps = 10
     config.warm_start_batch_size = 2
     config.warm_start_learning_rate = 2e-5
-    config.evaluate_every = 15
+    config.evaluate_every = 20
     config.save_every = 10
     config.sample_every = 5
     config.weights.source = "weights/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -29,8 +29,9 @@ def get_config():
     config.grpo.kl_coef = 0.0
     config.rewards.format_weight = 0.2
     config.rewards.match_weight = 1.0
-    config.grpo.entropy_coef = 0.02
-    config.optimizer.learning_rate = 1e-5
+    config.grpo.entropy_coef = 0.05
+    config.optimizer.learning_rate = 3e-6
+    config.optimizer.warmup_steps = 4
     config.evaluation.modes = ("score", "generate")
     config.evaluation.max_examples = 256
     config.evaluation.max_generated = 256
