@@ -16,8 +16,10 @@ def main() -> None:
     """Trains to the end, exports, and prints what was reached and where it lies."""
     config = read_config(CONFIG)
     workdir = pathlib.Path(WORKDIR.value)
-    train(config, workdir)
+    trained = train(config, workdir)
     print(finish(config, workdir))
+    if not trained:
+        print(f"finished earlier; to start over remove {workdir} or use another --workdir")
 
 
 if __name__ == "__main__":

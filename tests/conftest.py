@@ -6,6 +6,11 @@ import pathlib
 
 import pytest
 
+# None of these imports jax, which reads the environment when it is imported.
+from dvmap_jax.data.tokenizer import Tokenizer
+from dvmap_jax.survey.prompts import gold_completion, messages
+from dvmap_jax.survey.synthetic import synthetic_examples
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before anything imports jax
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a network
 
@@ -30,10 +35,6 @@ def shared(root) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory):
     """A tokenizer of 600 tokens made from the synthetic survey's prompts and answers."""
-    from dvmap_jax.data.tokenizer import Tokenizer
-    from dvmap_jax.survey.prompts import gold_completion, messages
-    from dvmap_jax.survey.synthetic import synthetic_examples
-
     texts = []
     for example in synthetic_examples(5, seed=3):
         said = messages(example, template="answer", system_prompt="none")

@@ -14,7 +14,7 @@ from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.records import to_mapping
 from dvmap_jax.rl.rollouts import Rollouts
 from dvmap_jax.survey.splits import load_corpus
-from dvmap_jax.train.checkpoints import Checkpoints
+from dvmap_jax.train.checkpoints import FOLDER, Checkpoints
 from dvmap_jax.train.log import Log
 from dvmap_jax.train.measure import Measurement
 from dvmap_jax.train.objectives import objective_of
@@ -27,14 +27,17 @@ from dvmap_jax.train.workdir import claim_workdir
 ON_THE_BAR = {"critic/rewards/mean": "reward", "sft/loss": "loss"}
 
 
-def train(config: RunConfig, workdir: pathlib.Path) -> TrainState:
+def train(config: RunConfig, workdir: pathlib.Path) -> bool:
     """Trains from the newest checkpoint in `workdir`, or from the starting weights.
 
-    Killed at any point and run again, it leaves the metrics and parameters of a run that was
-    never stopped. Raises ValueError for a workdir of another config and for input that cannot
-    be trained on, and FloatingPointError after too many non-finite gradients in a row.
+    Returns whether there was anything left to do. Killed at any point and run again, it leaves
+    the metrics and parameters of a run that was never stopped. Raises ValueError for a workdir of
+    another config and for input that cannot be trained on, and FloatingPointError after too many
+    non-finite gradients in a row.
     """
     claim_workdir(workdir, to_json(config))
+    if is_finished(config, workdir):
+        return False
     if config.warm_start_steps:
         train(warm_start_config(config), workdir / WARM_START)
     corpus = load_corpus(config.corpus)
@@ -70,7 +73,16 @@ def train(config: RunConfig, workdir: pathlib.Path) -> TrainState:
                 meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
                 data = prompts.state()
                 checkpoints.save(done, state, data=data, meta=meta, metrics=scores)
-    return state
+    return True
+
+
+def is_finished(config: RunConfig, workdir: pathlib.Path) -> bool:
+    """Whether the run's last step is saved."""
+    if not (workdir / FOLDER).exists():
+        return False
+    with Checkpoints(workdir, config.checkpoints) as checkpoints:
+        step = checkpoints.latest_step
+    return step is not None and step >= config.num_steps
 
 
 def open_log(config: RunConfig, workdir: pathlib.Path, restored_step: int | None) -> Log:

@@ -31,13 +31,14 @@ SMALL = [
 ]
 
 
-def start(workdir):
+def start(workdir, stdout=subprocess.DEVNULL):
     command = [sys.executable, "scripts/train.py", "--config=configs/demo.py", *SMALL]
     return subprocess.Popen(
         [*command, f"--workdir={workdir}"],
         cwd=ROOT,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.DEVNULL,
+        text=True,
     )
 
 
@@ -74,3 +75,12 @@ def test_killed_run_resumes_to_the_same_bytes(uninterrupted, tmp_path, seed):
     params = [read_checkpoint(workdir).params for workdir in (tmp_path, uninterrupted)]
     for ours, theirs in zip(*map(jax.tree.leaves, params), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(uninterrupted):
+    before = {path: path.read_bytes() for path in uninterrupted.rglob("*") if path.is_file()}
+    again = start(uninterrupted, stdout=subprocess.PIPE)
+    printed = again.communicate()[0].splitlines()
+    assert again.returncode == 0
+    assert printed[0].startswith("model") and printed[-1].startswith("finished earlier")
+    assert {p: p.read_bytes() for p in uninterrupted.rglob("*") if p.is_file()} == before
