@@ -4,7 +4,9 @@
 
 Needs corpora/dev.parquet of the released corpus and the folder of Qwen3's tokenizer in
 tokenizers/qwen3. A fifth of the archetypes is held out by `corpus.split_seed`. For any machine
-with 8 GB. Knows no language beforehand: what it learns, it learns from some 370 archetypes.
+with 8 GB; three quarters of an hour on one CPU core, most of it the vocabulary. Knows no language
+beforehand. Measured on 1,398 held-out answers: .52 after the warm start and .51 after GRPO, the
+majority by question .50, by country and question .53.
 """
 
 from dvmap_jax.config import RunConfig, config_dict

@@ -10,6 +10,7 @@ from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import branch_logprobs
 from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler, labelled_rollouts
+from dvmap_jax.train.update import split_rows
 
 BatchSource = Callable[..., Rollouts]
 
@@ -45,11 +46,15 @@ def grpo_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> 
     )
     if config.grpo.updates_per_rollout == 1:
         return sample
+    micro_batch_size = config.optimizer.micro_batch_size
 
     @jax.jit
     def score(params, levels, branches):
-        temperature = config.sampling.temperature
-        return branch_logprobs(model, params, levels, branches, temperature=temperature)[0]
+        def one(rows):
+            return branch_logprobs(model, params, *rows, temperature=config.sampling.temperature)[0]
+
+        logprobs = jax.lax.map(one, split_rows((levels, branches), micro_batch_size))
+        return logprobs.reshape(branches.tokens.shape)
 
     def source(params: dict, prompts: PromptBatch, *, step: int) -> Rollouts:
         rollouts = sample(params, prompts, step=step)

@@ -75,9 +75,9 @@ def batch_gradients(objective, params, reference, batch, optimizer: OptimizerCon
     }
 
 
-def split_rows(batch: BranchBatch, micro_batch_size: int) -> BranchBatch:
-    """Leading axis split into micro-batches of that many roots; 0 means one of all."""
-    roots = batch.mask.shape[0]
+def split_rows(batch, micro_batch_size: int):
+    """Leading axis of every array split into micro-batches of that many roots; 0: one of all."""
+    roots = jax.tree.leaves(batch)[0].shape[0]
     size = micro_batch_size or roots
     if roots % size:
         raise ValueError(
