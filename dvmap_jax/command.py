@@ -1,16 +1,18 @@
 """The command line of the scripts: flags in, a config out, a person's mistakes in one line."""
 
+import contextlib
 import logging
 import pathlib
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
 import absl.logging
 from absl import app, flags
 from ml_collections import config_flags
+from tqdm import tqdm
 
 from dvmap_jax.config import RunConfig, run_config
 from dvmap_jax.records import leaves, nearest, to_mapping
@@ -77,6 +79,18 @@ def check_config_file(arguments: list[str]) -> None:
         value = value if equals else "".join(arguments[index + 1 : index + 2])
         if not pathlib.Path(value.split(":")[0]).is_file():
             raise FileNotFoundError(f"--config={value}: there is no such config file")
+
+
+@contextlib.contextmanager
+def moving_bar(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar; what it gives is told how much is done, and of how much."""
+    with tqdm(desc=description, unit=unit, unit_scale=True) as bar:
+
+        def show(done: int, whole: int) -> None:
+            bar.total = whole
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def _parse(arguments: list[str]) -> list[str]:

@@ -235,6 +235,8 @@ QUESTIONS = (
     Question("Q131", "SECURITY", "How secure do you feel at present?", _SECURE),
 )
 
+NOT_ASKED_IN = {"Egypt": ("Q36", "Q69")}  # by country, the questions left out there
+
 
 def nearest_names(name: str, known: Iterable[str]) -> str:
     """Ends an error message: the known names most like `name`, or all where none is."""

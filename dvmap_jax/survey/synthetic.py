@@ -104,7 +104,7 @@ def synthetic_examples(num_archetypes: int, seed: int) -> tuple[Example, ...]:
     rng = np.random.default_rng(seed)
     labels = _archetypes(num_archetypes, rng)
     probabilities = planted_probabilities(labels)
-    chosen = [_draw(shares, rng) for shares in probabilities]
+    chosen = [draw(shares, rng) for shares in probabilities]
     rows = [tuple(row) for row in labels.tolist()]
     examples = [
         Example(
@@ -175,18 +175,21 @@ def _archetypes(count: int, rng: np.random.Generator) -> np.ndarray:
     """Different rows of labels [count, attributes], countries in turn."""
     found: dict[tuple[str, ...], None] = {}
     while len(found) < count:
-        found |= dict.fromkeys(map(tuple, _labels(2 * count, rng).tolist()))
+        found |= dict.fromkeys(
+            map(tuple, population(np.arange(2 * count) % len(COUNTRY.values), rng).tolist())
+        )
     return np.array(list(found)[:count])
 
 
-def _labels(count: int, rng: np.random.Generator) -> np.ndarray:
-    country = np.arange(count) % len(COUNTRY.values)
+def population(country: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels [people, attributes] of people from countries [people], given by their indices."""
+    count = len(country)
     stage = rng.choice(len(STAGES), size=count, p=STAGES)
-    marital = _draw(MARITAL[stage], rng)
+    marital = draw(MARITAL[stage], rng)
     children = (rng.random(count) < CHILDREN[marital] * (stage > 0)).astype(int)
     education = np.rint(rng.normal(SCHOOLING[country] - 0.3 * (stage - 1), 1.8)).astype(int)
     education = np.clip(education, 0, np.where(stage == 0, 3, 8))
-    occupation = _draw(OCCUPATIONS[stage], rng)
+    occupation = draw(OCCUPATIONS[stage], rng)
     income = np.clip(np.rint(rng.normal(0.6 + 0.1 * education, 0.6)), 0, 2).astype(int)
     sector = rng.choice(len(SECTORS), size=count, p=SECTORS)
     columns = {
@@ -219,10 +222,10 @@ def _by_country(countries, attribute, weights, rng) -> np.ndarray:
             table[row, codes.index(code)] = weight
     table /= table.sum(axis=1, keepdims=True)
     rows = (countries[:, None] == np.array(COUNTRY.values)).argmax(axis=1)
-    return np.array(attribute.values)[_draw(table[rows], rng)]
+    return np.array(attribute.values)[draw(table[rows], rng)]
 
 
-def _draw(shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def draw(shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One index a row, with the row's shares."""
     steps = np.cumsum(shares, axis=1)
     return (rng.random((len(shares), 1)) * steps[:, -1:] > steps).sum(axis=1)

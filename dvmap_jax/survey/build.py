@@ -1,0 +1,250 @@
+"""The corpus from respondents: archetypes × questions as parquet files and `corpus.json`."""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float, Int
+
+from dvmap_jax.records import to_mapping
+from dvmap_jax.survey.archetypes import (
+    Archetypes,
+    Cells,
+    RuleConfig,
+    cells_of,
+    group_respondents,
+    kept_cells,
+)
+from dvmap_jax.survey.benchmark import (
+    SPLITS,
+    Assignment,
+    BenchmarkConfig,
+    assign,
+    leak_report,
+)
+from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, NOT_ANSWERED
+from dvmap_jax.survey.corpus import DATA_SOURCE
+from dvmap_jax.survey.respondents import Respondents
+
+EXAMPLES, DESCRIPTION = "examples", "corpus.json"
+READ_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildConfig:
+    """How a corpus is built from respondents."""
+
+    rule: RuleConfig = RuleConfig()
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+
+
+def build_corpus(
+    respondents: Respondents,
+    output: pathlib.Path,
+    config: BuildConfig,
+    *,
+    source: dict,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> dict:
+    """Writes the corpus into `output` and returns what `corpus.json` says.
+
+    `source` describes the input there. A corpus that lay in `output` is replaced once the new one
+    is whole; another folder is refused. Raises ValueError where nothing is left, naming the
+    filter, and OSError, with nothing changed, where the disk is full.
+    """
+    _check_output(output)
+    archetypes = group_respondents(respondents, config.rule.attributes)
+    _check_filled(respondents, archetypes)
+    questions = [question.id for question in respondents.questions]
+    country = respondents.codebook.attributes.index(respondents.codebook.country)
+    assignment = assign(
+        archetypes.attributes,
+        country=country,
+        countries=respondents.codebook.country.values,
+        questions=questions,
+        config=config.benchmark,
+    )
+    draft = output.with_name(f".{output.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        counts = _write_tables(respondents, archetypes, assignment, config.rule, draft, progress)
+        if not counts[EXAMPLES]:
+            raise ValueError(f"no cell is left: {_filters(config.rule)}; loosen it")
+        description = _description(respondents, archetypes, assignment, config, counts, source)
+        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        (draft / DESCRIPTION).write_text(text, encoding="utf-8")
+        _swap(draft, output)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return description
+
+
+def file_hash(path: pathlib.Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write_tables(respondents, archetypes, assignment, rule, folder, progress) -> dict[str, int]:
+    """Writes every file, a question at a time; the number of examples in each."""
+    counts = dict.fromkeys((EXAMPLES, *SPLITS), 0)
+    labels = _label_columns(respondents, archetypes)
+    writers: dict[str, pq.ParquetWriter] = {}
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: [writer.close() for writer in writers.values()])
+        for number, question in enumerate(respondents.questions):
+            cells = cells_of(respondents, archetypes, question, config=rule)
+            kept = kept_cells(cells, rule)
+            for name in counts:
+                chosen = kept if name == EXAMPLES else kept & assignment.rows(name, number)
+                table = _table(cells, labels, chosen, archetypes, respondents)
+                writer = writers.get(name) or pq.ParquetWriter(
+                    folder / f"{name}.parquet", table.schema, compression="zstd"
+                )
+                writers.setdefault(name, writer)
+                writer.write_table(table)
+                counts[name] += table.num_rows
+            progress(number + 1, len(respondents.questions))
+    return counts
+
+
+def _label_columns(respondents: Respondents, archetypes: Archetypes) -> dict[str, np.ndarray]:
+    """Each corpus attribute's labels and, for every archetype, the index among them."""
+    known = {
+        attribute.name: place for place, attribute in enumerate(respondents.codebook.attributes)
+    }
+    columns = {}
+    for name in ATTRIBUTE_NAMES:
+        values, indices = (NOT_ANSWERED,), np.zeros(len(archetypes), np.int16)
+        if name in known:
+            values = (NOT_ANSWERED, *respondents.codebook.attributes[known[name]].values)
+            indices = archetypes.attributes[:, known[name]] + 1
+        columns[name] = (pa.array(values), indices)
+    return columns
+
+
+def _table(
+    cells: Cells,
+    labels: dict[str, tuple[pa.Array, Int[np.ndarray, " G"]]],
+    chosen: Bool[np.ndarray, " G"],
+    archetypes: Archetypes,
+    respondents: Respondents,
+) -> pa.Table:
+    """The released columns and ours for the chosen cells of a question."""
+    question, size = cells.question, int(chosen.sum())
+
+    def constant(text: str) -> pa.Array:
+        return pa.array(np.full(size, text, dtype=object), pa.string())
+
+    def label(name: str) -> pa.Array:
+        values, indices = labels[name]
+        return values.take(pa.array(indices[chosen]))
+
+    country = respondents.codebook.attributes.index(respondents.codebook.country)
+    columns = {"Q_id": constant(question.id)}
+    columns |= {name: label(name) for name in ATTRIBUTE_NAMES}
+    return pa.table(
+        columns
+        | {
+            "frequency": answer_frequency(
+                archetypes.attributes[chosen, country], cells.answer[chosen]
+            ),
+            "Category": constant(question.section),
+            "Question": constant(question.text),
+            "prompt": constant(""),
+            "Options": constant(", ".join(question.options)),
+            "answer": pa.array(question.options).take(pa.array(cells.answer[chosen])),
+            "data_source": constant(DATA_SOURCE),
+            "support": cells.support[chosen].astype(np.int32),
+            "entropy": cells.entropy[chosen],
+            "consensus_share": cells.share[chosen],
+            "answer_counts": pa.array(list(cells.counts[chosen]), pa.list_(pa.float64())),
+        }
+    )
+
+
+def answer_frequency(
+    countries: Int[np.ndarray, " N"], answers: Int[np.ndarray, " N"]
+) -> Float[np.ndarray, " N"]:
+    """For each of a split's archetypes, the share of its country's that gave the same answer."""
+    if not len(countries):
+        return np.zeros(0)
+    width = int(answers.max()) + 1
+    keys = countries.astype(np.int64) * width + answers
+    same = np.bincount(keys)[keys]
+    return same / np.bincount(countries)[countries]
+
+
+def _description(
+    respondents: Respondents,
+    archetypes: Archetypes,
+    assignment: Assignment,
+    config: BuildConfig,
+    counts: dict[str, int],
+    source: dict,
+) -> dict:
+    return {
+        "source": source,
+        "version": importlib.metadata.version("dvmap_jax"),
+        "codebook": respondents.codebook.name,
+        "questions": [question.id for question in respondents.questions],
+        "settings": to_mapping(config),
+        "num_respondents": len(respondents),
+        "num_archetypes": len(archetypes),
+        "respondents_without": archetypes.num_dropped,
+        "num_examples": counts,
+        "leaks": leak_report(archetypes.attributes, assignment),
+    }
+
+
+def _check_output(output: pathlib.Path) -> None:
+    if output.exists() and not (output / DESCRIPTION).exists() and any(output.iterdir()):
+        raise ValueError(f"{output} holds other files and no {DESCRIPTION}; use another --output")
+
+
+def _check_filled(respondents: Respondents, archetypes: Archetypes) -> None:
+    if not len(archetypes):
+        raise ValueError(
+            f"no archetype is left: of {len(respondents)} respondents, "
+            f"{archetypes.num_dropped} lack a required attribute"
+        )
+    country = respondents.codebook.attributes.index(respondents.codebook.country)
+    answered = np.zeros(len(respondents), bool)
+    for question in respondents.questions:
+        answered |= respondents.answers[question.id] >= 0
+    codes = respondents.attributes[:, country]
+    silent = sorted(set(np.unique(codes).tolist()) - set(np.unique(codes[answered]).tolist()))
+    if silent:
+        names = [respondents.codebook.country.values[index] for index in silent if index >= 0]
+        raise ValueError(
+            f"{', '.join(names)}: nobody gave a valid answer to any question; choose other "
+            "questions, or leave the country out with --countries"
+        )
+
+
+def _filters(rule: RuleConfig) -> str:
+    if rule.rule == "released":
+        return "nobody gave a valid answer to the questions"
+    return f"min_support={rule.min_support} and max_entropy={rule.max_entropy} keep nothing"
+
+
+def _swap(draft: pathlib.Path, output: pathlib.Path) -> None:
+    old = output.with_name(f".{output.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        output.rename(old)
+    draft.rename(output)
+    shutil.rmtree(old, ignore_errors=True)
