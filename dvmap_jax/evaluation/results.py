@@ -6,18 +6,17 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from dvmap_jax.files import write_text
+
 
 def write_results(
     folder: pathlib.Path, results: pd.DataFrame, metrics: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Writes both files into `folder`, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     rows = results.to_dict(orient="records")
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     for name, text in (
         ("results.jsonl", "".join(lines)),
         ("metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"),
     ):
-        draft = folder / f".{name}.draft"
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(folder / name)
+        write_text(folder / name, text)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
+from dvmap_jax.files import whole_folder
 from dvmap_jax.hf.load import CONFIG, INDEX, WEIGHTS, leaf, read_json
 from dvmap_jax.hf.names import Tensor, hf_fields, tensors
 from dvmap_jax.model.config import DTYPES, ModelConfig
@@ -61,15 +62,12 @@ def save_model(
         raise ValueError(f"dtype is {dtype!r}; it must be one of {DTYPES}")
     folder = pathlib.Path(folder).absolute()
     check_target(folder)
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     carried = None if carry_from is None else pathlib.Path(carry_from)
-    if carried is not None:
-        _carry(carried, draft)
-    _write_json(draft / CONFIG, _config_json(config, dtype, carried))
-    _write_weights(params, _shards(params, config, dtype, max_shard_bytes), draft, dtype)
-    _swap(draft, folder)
+    with whole_folder(folder) as draft:
+        if carried is not None:
+            _carry(carried, draft)
+        _write_json(draft / CONFIG, _config_json(config, dtype, carried))
+        _write_weights(params, _shards(params, config, dtype, max_shard_bytes), draft, dtype)
 
 
 def check_target(folder: pathlib.Path) -> None:
@@ -167,13 +165,3 @@ def _write_shard(params: dict, pieces: list[Piece], path: pathlib.Path, dtype: s
 
 def _write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _swap(draft: pathlib.Path, folder: pathlib.Path) -> None:
-    """Puts the finished draft in its place; an earlier export leaves only once it is there."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    draft.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 import pathlib
-import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 
+from dvmap_jax.files import whole_folder
 from dvmap_jax.records import to_mapping
 from dvmap_jax.survey.archetypes import (
     Archetypes,
@@ -72,20 +72,13 @@ def build_corpus(
         questions=questions,
         config=config.benchmark,
     )
-    draft = output.with_name(f".{output.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with whole_folder(output) as draft:
         counts = _write_tables(respondents, archetypes, assignment, config.rule, draft, progress)
         if not counts[EXAMPLES]:
             raise ValueError(f"no cell is left: {_filters(config.rule)}; loosen it")
         description = _description(respondents, archetypes, assignment, config, counts, source)
         text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
         (draft / DESCRIPTION).write_text(text, encoding="utf-8")
-        _swap(draft, output)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return description
 
 
@@ -239,12 +232,3 @@ def _filters(rule: RuleConfig) -> str:
     if rule.rule == "released":
         return "nobody gave a valid answer to the questions"
     return f"min_support={rule.min_support} and max_entropy={rule.max_entropy} keep nothing"
-
-
-def _swap(draft: pathlib.Path, output: pathlib.Path) -> None:
-    old = output.with_name(f".{output.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if output.exists():
-        output.rename(old)
-    draft.rename(output)
-    shutil.rmtree(old, ignore_errors=True)

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dvmap_jax.files import whole_file
 from dvmap_jax.survey.answers import parse_options
 from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
 
@@ -115,11 +116,8 @@ def read_examples(path: str | Path) -> tuple[Example, ...]:
 
 def write_examples(examples: Sequence[Example], path: str | Path) -> None:
     """Writes the released columns as parquet; the file appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(pa.table(_columns(examples)), partial, compression="zstd")
-    partial.replace(path)
+    with whole_file(Path(path)) as draft:
+        pq.write_table(pa.table(_columns(examples)), draft, compression="zstd")
 
 
 def with_frequency(examples: Sequence[Example]) -> tuple[Example, ...]:

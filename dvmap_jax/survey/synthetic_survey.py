@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from dvmap_jax.files import whole_file
 from dvmap_jax.survey.codebook import (
     ATTRIBUTE_NAMES,
     COUNTRY,
@@ -57,20 +58,15 @@ def write_synthetic_survey(
     labels = population(country, rng)
     shares = dict(zip((q.id for q in QUESTIONS), planted_probabilities(labels), strict=True))
     columns = _columns(labels, shares, wave7(), rng)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / SURVEY_FILE, lambda path: pyarrow.csv.write_csv(pa.table(columns), path))
+    with whole_file(folder / SURVEY_FILE) as draft:
+        pyarrow.csv.write_csv(pa.table(columns), draft)
     respondent = wave7().respondent
     truth = {respondent: columns[respondent]} | {
         name: pa.array(list(values), pa.list_(pa.float64())) for name, values in shares.items()
     }
-    _write(folder / TRUTH_FILE, lambda path: pq.write_table(pa.table(truth), path))
+    with whole_file(folder / TRUTH_FILE) as draft:
+        pq.write_table(pa.table(truth), draft)
     return folder / SURVEY_FILE
-
-
-def _write(path: pathlib.Path, write) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    write(draft)
-    draft.replace(path)
 
 
 def _columns(labels, shares, codebook: Codebook, rng) -> dict[str, np.ndarray]:

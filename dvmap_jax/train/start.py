@@ -8,6 +8,7 @@ import jax
 
 from dvmap_jax.config import RunConfig
 from dvmap_jax.data.tokenizer import Tokenizer
+from dvmap_jax.files import whole_folder
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.survey.corpus import Example
@@ -92,9 +93,8 @@ def kept_tokenizer(workdir: pathlib.Path, make) -> Tokenizer:
     """The tokenizer in `workdir`, made and put there the first time."""
     folder = workdir / TOKENIZER
     if not folder.exists():
-        draft = folder.with_name(f".{TOKENIZER}.draft")
-        make().save(draft)
-        draft.replace(folder)
+        with whole_folder(folder) as draft:
+            make().save(draft)
     return Tokenizer.load(folder)
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from dvmap_jax.files import whole_folder
 from dvmap_jax.hf.gguf import read_gguf
 from dvmap_jax.hf.load import CONFIG, load_params, read_config, read_json
 from dvmap_jax.model.config import DTYPES, ModelConfig
@@ -83,17 +84,12 @@ def save_orbax(model: Model, folder: pathlib.Path) -> None:
     folder = pathlib.Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} already holds something; name another target or empty it")
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     text = json.dumps(to_mapping(model.config), indent=2) + "\n"
-    (draft / MODEL).write_text(text, encoding="utf-8")
-    with ocp.StandardCheckpointer() as writer:
-        writer.save(draft / PARAMS, jax.tree.map(jnp.asarray, model.params))
-    shutil.copytree(model.tokenizer, draft / TOKENIZER)
-    if folder.exists():
-        folder.rmdir()
-    draft.rename(folder)
+    with whole_folder(folder) as draft:
+        (draft / MODEL).write_text(text, encoding="utf-8")
+        with ocp.StandardCheckpointer() as writer:
+            writer.save(draft / PARAMS, jax.tree.map(jnp.asarray, model.params))
+        shutil.copytree(model.tokenizer, draft / TOKENIZER)
 
 
 def _load_orbax(folder: pathlib.Path, dtype: str) -> Model:

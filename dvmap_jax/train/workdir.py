@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from dvmap_jax.files import write_text
 from dvmap_jax.records import changed_keys
 
 CONFIG = "config.json"
@@ -30,15 +31,7 @@ def claim_workdir(workdir: pathlib.Path, config_json: str) -> None:
     if found:
         _check_same(path, json.loads(config_json))
     if jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
         write_text(path, config_json)
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a whole file or none: under another name first, then renamed."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
 
 
 def _check_same(path: pathlib.Path, config: dict[str, Any]) -> None:
