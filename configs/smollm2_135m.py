@@ -29,8 +29,6 @@ def get_config():
     config.data.max_prompt_length = 512
     config.sampling.max_tokens = 24
     config.grpo.kl_coef = 0.0
-    config.rewards.format_weight = 0.2
-    config.rewards.match_weight = 1.0
     config.grpo.entropy_coef = 0.05
     config.optimizer.learning_rate = 3e-6
     config.optimizer.warmup_steps = 4

@@ -121,6 +121,31 @@ def parity_dict(weights: str) -> ml_collections.ConfigDict:
     return config
 
 
+def scratch_dict(tokenizer: str, *, vocab_size: int) -> ml_collections.ConfigDict:
+    """A small Qwen3 from scratch on short answers: a supervised warm start, then GRPO."""
+    config = config_dict(RunConfig())
+    config.warm_start_learning_rate = 3e-3
+    config.data.template = "answer"
+    config.data.system_prompt = "none"
+    config.data.batch_by = "archetype"
+    config.data.questions = 4
+    config.data.max_prompt_length = 256
+    config.weights.tokenizer = tokenizer
+    config.model.vocab_size = vocab_size
+    config.model.num_layers = 2
+    config.model.initializer_range = 0.08
+    config.compute.remat = "none"
+    config.sampling.max_tokens = 16
+    config.grpo.group_size = 8
+    config.grpo.kl_coef = 0.0
+    config.grpo.entropy_coef = 0.01
+    config.optimizer.learning_rate = 3e-4
+    config.optimizer.warmup_steps = 10
+    config.optimizer.b2 = 0.98
+    config.checkpoints.best_metric = "eval/score/accuracy"
+    return config
+
+
 def run_config(mapping: Mapping[str, Any]) -> RunConfig:
     """The run a nested mapping (of a config file, flags or `config.json`) describes."""
     return from_mapping(RunConfig, mapping)

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import jax
 import pandas as pd
 from absl import flags
-from tqdm import tqdm
 
-from dvmap_jax.command import run_main
+from dvmap_jax.command import moving_bar, run_main
 from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.evaluation.baselines import BASELINES, baseline_results
@@ -83,9 +82,9 @@ def answers(config: EvaluationConfig, examples: Sequence[Example]) -> pd.DataFra
     params = jax.device_put(loaded.params)
     evaluator = Evaluator(model, tokenizer, config=config, data=data)
     benchmark = evaluator.prepare(examples)
-    with tqdm(total=len(examples), unit="row") as bar:
+    with moving_bar("answering", "row") as bar:
         return evaluator(
-            params, benchmark, mode=MODE.value, progress=lambda rows: bar.update(rows - bar.n)
+            params, benchmark, mode=MODE.value, progress=lambda rows: bar(rows, len(examples))
         )
 
 
