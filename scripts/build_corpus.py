@@ -12,11 +12,10 @@ from dvmap_jax.command import moving_bar, run_main
 from dvmap_jax.survey.archetypes import RULES, RuleConfig
 from dvmap_jax.survey.benchmark import BenchmarkConfig
 from dvmap_jax.survey.build import BuildConfig, build_corpus, file_hash
-from dvmap_jax.survey.codebook import QUESTIONS
+from dvmap_jax.survey.codebook import RELEASED_QUESTIONS, read_codebook, wave7
 from dvmap_jax.survey.corpus import SYNTHETIC
 from dvmap_jax.survey.respondents import read_respondents
 from dvmap_jax.survey.synthetic_survey import write_synthetic_survey
-from dvmap_jax.survey.variables import read_codebook, wave7
 
 SURVEY = flags.DEFINE_string("survey", None, "The survey's file.", required=True)
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the corpus.", required=True)
@@ -69,7 +68,7 @@ def chosen_questions(codebook):
     """The questions the flags name: all, some, or the released ones that the codebook has."""
     if QUESTION_IDS.value == ["all"]:
         return codebook.questions
-    released = {question.id for question in QUESTIONS} & {q.id for q in codebook.questions}
+    released = set(RELEASED_QUESTIONS) & {q.id for q in codebook.questions}
     return codebook.chosen(tuple(QUESTION_IDS.value) or tuple(released))
 
 

@@ -10,9 +10,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
-from dvmap_jax.survey.respondents import NOT_ANSWERED, Respondents
-from dvmap_jax.survey.variables import QuestionVariable
+from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, Question, check_names
+from dvmap_jax.survey.respondents import NO_LABEL, Respondents
 
 RULES = ("released", "consensus")
 ABSENT = -1  # the answer of a cell that nobody answered
@@ -37,10 +36,7 @@ class RuleConfig:
     def __post_init__(self):
         if self.rule not in RULES:
             raise ValueError(f"the rule is {self.rule!r}; it must be one of {RULES}")
-        for name in self.attributes:
-            if name not in ATTRIBUTE_NAMES:
-                nearest = nearest_names(name, ATTRIBUTE_NAMES)
-                raise ValueError(f"no attribute is called {name!r}; {nearest}")
+        check_names("no attribute is called", self.attributes, ATTRIBUTE_NAMES)
         if self.min_support < 1 or not 0 <= self.max_entropy <= 1:
             raise ValueError(
                 f"min_support is {self.min_support} and max_entropy {self.max_entropy}; they must "
@@ -73,7 +69,7 @@ class Cells:
     logarithm of the number of options, and `share` the answer's share.
     """
 
-    question: QuestionVariable
+    question: Question
     counts: Float[np.ndarray, "G K"]
     support: Int[np.ndarray, " G"]
     answer: Int[np.ndarray, " G"]
@@ -90,9 +86,9 @@ def group_respondents(respondents: Respondents, attributes: tuple[str, ...] = ()
         grouped = not attributes or attribute.name in attributes
         if not grouped:
             labels = labels.copy()
-            labels[:, place] = NOT_ANSWERED
+            labels[:, place] = NO_LABEL
         if grouped and attribute.required:
-            lacking = complete & (labels[:, place] == NOT_ANSWERED)
+            lacking = complete & (labels[:, place] == NO_LABEL)
             dropped[attribute.name] = int(lacking.sum())
             complete &= ~lacking
     keys = np.zeros(len(respondents), np.int64)
@@ -107,7 +103,7 @@ def group_respondents(respondents: Respondents, attributes: tuple[str, ...] = ()
 def cells_of(
     respondents: Respondents,
     archetypes: Archetypes,
-    question: QuestionVariable,
+    question: Question,
     *,
     config: RuleConfig,
 ) -> Cells:
@@ -167,5 +163,5 @@ def kept_cells(cells: Cells, config: RuleConfig) -> Bool[np.ndarray, " G"]:
     return answered & agreed & (cells.support >= config.min_support)
 
 
-def _option(question: QuestionVariable, code: int) -> int:
+def _option(question: Question, code: int) -> int:
     return next(index for index, codes in enumerate(question.codes) if code in codes)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from dvmap_jax.survey.codebook import nearest_names
+from dvmap_jax.survey.codebook import check_names
 
 ARCHETYPE_SPLITS = ("train", "dev", "test", "cross_demographic")
 SPLITS = (*ARCHETYPE_SPLITS, "cross_country", "cross_value")
@@ -91,10 +91,7 @@ def assign(
         ("country", config.heldout_countries, present),
         ("question", config.heldout_questions, questions),
     ):
-        for name in names:
-            if name not in known:
-                nearest = nearest_names(name, known)
-                raise ValueError(f"the corpus has no {kind} {name!r} to hold out; {nearest}")
+        check_names(f"the corpus cannot hold out the {kind}", names, known)
     held = [countries.index(name) for name in config.heldout_countries]
     heldout_country = np.isin(attributes[:, country], held)
     split = np.full(len(attributes), NO_SPLIT)

@@ -64,10 +64,9 @@ def build_corpus(
     archetypes = group_respondents(respondents, config.rule.attributes)
     _check_filled(respondents, archetypes)
     questions = [question.id for question in respondents.questions]
-    country = respondents.codebook.attributes.index(respondents.codebook.country)
     assignment = assign(
         archetypes.attributes,
-        country=country,
+        country=respondents.codebook.country_column,
         countries=respondents.codebook.country.values,
         questions=questions,
         config=config.benchmark,
@@ -146,7 +145,7 @@ def _table(
         values, indices = labels[name]
         return values.take(pa.array(indices[chosen]))
 
-    country = respondents.codebook.attributes.index(respondents.codebook.country)
+    country = respondents.codebook.country_column
     columns = {"Q_id": constant(question.id)}
     columns |= {name: label(name) for name in ATTRIBUTE_NAMES}
     return pa.table(
@@ -214,11 +213,10 @@ def _check_filled(respondents: Respondents, archetypes: Archetypes) -> None:
             f"no archetype is left: of {len(respondents)} respondents, "
             f"{archetypes.num_dropped} lack a required attribute"
         )
-    country = respondents.codebook.attributes.index(respondents.codebook.country)
     answered = np.zeros(len(respondents), bool)
     for question in respondents.questions:
         answered |= respondents.answers[question.id] >= 0
-    codes = respondents.attributes[:, country]
+    codes = respondents.attributes[:, respondents.codebook.country_column]
     silent = sorted(set(np.unique(codes).tolist()) - set(np.unique(codes[answered]).tolist()))
     if silent:
         names = [respondents.codebook.country.values[index] for index in silent if index >= 0]

@@ -17,14 +17,13 @@ import pyarrow as pa
 import pyarrow.csv
 from jaxtyping import Float, Int
 
-from dvmap_jax.survey.codebook import nearest_names
-from dvmap_jax.survey.variables import AttributeVariable, Codebook, QuestionVariable
+from dvmap_jax.survey.codebook import Attribute, Codebook, Question, check_names
 
 SEPARATORS = ",;\t"
 BLOCK_BYTES = 1 << 24
 BLANK = -99  # an empty cell; no survey code
 SHOWN = 8  # unknown codes an error lists
-NOT_ANSWERED = -1  # an attribute's label index where there is no label
+NO_LABEL = -1  # an attribute's label index where there is no label
 UNREADABLE = (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError)
 
 
@@ -38,7 +37,7 @@ class Respondents:
     """
 
     codebook: Codebook
-    questions: tuple[QuestionVariable, ...]
+    questions: tuple[Question, ...]
     attributes: Int[np.ndarray, "R A"]
     answers: dict[str, Int[np.ndarray, " R"]]
     weights: Float[np.ndarray, " R"]
@@ -52,7 +51,7 @@ def read_respondents(
     path: pathlib.Path,
     codebook: Codebook,
     *,
-    questions: Sequence[QuestionVariable],
+    questions: Sequence[Question],
     countries: Sequence[str] = (),
     waves: Sequence[int] = (),
     unknown: str = "error",
@@ -88,9 +87,7 @@ class _Wanted:
 
     def __init__(self, path, codebook, questions, countries, waves):
         known = {label: code for code, label in codebook.country.labels}
-        for name in countries:
-            if name not in known:
-                raise ValueError(f"no country is called {name!r}; {nearest_names(name, known)}")
+        check_names("no country is called", countries, known)
         if waves and not codebook.wave:
             raise ValueError(f"the codebook {codebook.name!r} names no wave variable to choose by")
         self.codebook, self.questions, self.path = codebook, questions, path
@@ -129,7 +126,7 @@ class _Part:
             for question in wanted.questions
         }
 
-    def _label(self, attribute: AttributeVariable, codes, missing):
+    def _label(self, attribute: Attribute, codes, missing):
         """The label's index for each code, the first of equal labels.
 
         Where the attribute is binned, the lower end of the interval decides.
@@ -138,15 +135,16 @@ class _Part:
         ends = np.array([code for code, _ in attribute.labels])
         order = np.argsort(ends)
         place = np.searchsorted(ends[order], codes, side="right") - 1
-        found = np.where(place >= 0, order[np.maximum(place, 0)], NOT_ANSWERED)
+        found = np.where(place >= 0, order[np.maximum(place, 0)], NO_LABEL)
         if attribute.binned:
-            return np.where((codes < 0) | (place < 0), NOT_ANSWERED, same[found])
+            return np.where((codes < 0) | (place < 0), NO_LABEL, same[found])
         exact = (place >= 0) & (ends[found] == codes)
         self._note(attribute.variable, codes, exact, missing)
-        return np.where(exact, same[found], NOT_ANSWERED)
+        return np.where(exact, same[found], NO_LABEL)
 
-    def _answers(self, question: QuestionVariable, codes, missing):
+    def _answers(self, question: Question, codes, missing):
         known = np.isin(codes, question.raw_codes)
+        missing = missing | set(question.missing)
         self._note(question.id, codes, known, missing)
         return np.where(known | np.isin(codes, list(missing)), codes, BLANK).astype(np.int16)
 
@@ -272,10 +270,7 @@ def _separator(line: bytes, columns: Sequence[str], path: pathlib.Path) -> str:
             f"{path} has the first line {header[:80]!r}: one column; columns must be separated by "
             "a comma, a semicolon or a tab"
         )
-    for name in columns:
-        if name not in names:
-            nearest = nearest_names(name, names)
-            raise ValueError(f"{path} has no column {name!r} in its first line; {nearest}")
+    check_names(f"{path}: the first line has no column", columns, names)
     return separator
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
-from dvmap_jax.survey.codebook import nearest_names
+from dvmap_jax.survey.codebook import check_names
 from dvmap_jax.survey.corpus import (
     SYNTHETIC,
     Corpus,
@@ -75,8 +75,11 @@ def split_examples(
     with the nearest known names, and where a split that was asked for is empty.
     """
     countries, questions = tuple(countries), tuple(questions)
-    _check_known("country", countries, {e.country for e in examples})
-    _check_known("question", questions, {e.question_id for e in examples})
+    for kind, names, known in (
+        ("country", countries, {e.country for e in examples}),
+        ("question", questions, {e.question_id for e in examples}),
+    ):
+        check_names(f"the corpus cannot hold out the {kind}", names, known)
     heldout = _heldout_archetypes(examples, fraction=fraction, countries=countries, seed=seed)
 
     def choose(wanted: Callable[[Example], bool]) -> tuple[Example, ...]:
@@ -129,15 +132,6 @@ def _heldout_archetypes(
 
 def _hash(name: str, seed: int) -> bytes:
     return hashlib.blake2b(f"{seed}|{name}".encode(), digest_size=16).digest()
-
-
-def _check_known(kind: str, names: tuple[str, ...], known: set[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise ValueError(
-                f"no example has the {kind} {name!r} that is to be held out; "
-                f"{nearest_names(name, known)}"
-            )
 
 
 def _check_filled(

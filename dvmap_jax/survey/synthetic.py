@@ -111,7 +111,7 @@ def synthetic_examples(num_archetypes: int, seed: int) -> tuple[Example, ...]:
             question_id=question.id,
             country=row[0],
             attributes=row,
-            category=question.category,
+            category=question.section,
             question=question.text,
             options=", ".join(question.options),
             answer=question.options[answers[number]],

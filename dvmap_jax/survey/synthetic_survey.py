@@ -19,9 +19,11 @@ from dvmap_jax.survey.codebook import (
     NOT_ANSWERED,
     NOT_ASKED_IN,
     QUESTIONS,
+    Codebook,
+    Question,
+    wave7,
 )
 from dvmap_jax.survey.synthetic import draw, planted_probabilities, population
-from dvmap_jax.survey.variables import Codebook, QuestionVariable, wave7
 
 SURVEY_FILE, TRUTH_FILE = "survey.csv", "truth.parquet"
 LAST_QUESTION = 290
@@ -113,7 +115,7 @@ def _demographic_codes(labels, attribute, rng) -> np.ndarray:
     return codes
 
 
-def _answers(question: QuestionVariable, shares, countries, rng) -> np.ndarray:
+def _answers(question: Question, shares, countries, rng) -> np.ndarray:
     """Raw codes: an option by the planted shares where there are some, then one of its codes."""
     count = len(countries)
     if shares is None:

@@ -60,7 +60,7 @@ def test_the_synthetic_survey_by_name_and_held_out_parts(build, tmp_path):
         (["--countries=Jpan"], "no country is called 'Jpan'; nearest: 'Japan'"),
         (["--questions=Q1,Q999"], "has no question 'Q999'"),
         (["--rule=consensus", "--min_support=900"], "min_support=900"),
-        (["--heldout_questions=Q2x"], "no question 'Q2x' to hold out"),
+        (["--heldout_questions=Q2x"], "hold out the question 'Q2x'; nearest: 'Q2'"),
         (["--attributes=Gendr"], "nearest: 'Gender'"),
     ],
 )

@@ -13,18 +13,16 @@ from dvmap_jax.survey.archetypes import (
     group_respondents,
     kept_cells,
 )
+from dvmap_jax.survey.codebook import Attribute, Codebook, Question
 from dvmap_jax.survey.respondents import Respondents
-from dvmap_jax.survey.variables import AttributeVariable, Codebook, QuestionVariable
 
 ATTRIBUTES = (
-    AttributeVariable("Country", "B_COUNTRY", ((840, "US"), (392, "Japan"), (818, "Egypt"))),
-    AttributeVariable("Gender", "Q260", ((1, "Male"), (2, "Female"))),
-    AttributeVariable("Income Bracket", "Q288", ((1, "Low"), (4, "Middle")), True, required=True),
+    Attribute("Country", "B_COUNTRY", ((840, "US"), (392, "Japan"), (818, "Egypt"))),
+    Attribute("Gender", "Q260", ((1, "Male"), (2, "Female"))),
+    Attribute("Income Bracket", "Q288", ((1, "Low"), (4, "Middle")), True, required=True),
 )
-FOUR = QuestionVariable("Q1", "S", "Four?", ("a", "b", "c", "d"), ((1,), (2,), (3,), (4,)))
-TEN = QuestionVariable(
-    "Q49", "S", "Ten?", ("Low", "Medium", "High"), ((1, 2, 3), (4, 5, 6, 7), (8, 9, 10))
-)
+FOUR = Question("Q1", "S", "Four?", ("a", "b", "c", "d"), ((1,), (2,), (3,), (4,)))
+TEN = Question("Q49", "S", "Ten?", ("Low", "Medium", "High"), ((1, 2, 3), (4, 5, 6, 7), (8, 9, 10)))
 CODEBOOK = Codebook(
     "small", "ID", "", "", (("no answer", (-2,)), ("asked not", (-4,))), ATTRIBUTES, (FOUR, TEN)
 )
@@ -199,7 +197,7 @@ def test_the_filter_recovers_planted_consensus():
     follows = agreeing[:, None] & (rng.random((groups, size)) > noise)
     codes = np.where(follows, planted[:, None], said).ravel()
     labels = tuple((number, f"country {number}") for number in range(groups))
-    country = AttributeVariable("Country", "B_COUNTRY", labels)
+    country = Attribute("Country", "B_COUNTRY", labels)
     respondents = Respondents(
         Codebook("planted", "ID", "", "", (("none", (-2,)),), (country,), (FOUR,)),
         (FOUR,),

@@ -9,20 +9,19 @@ import pytest
 from dvmap_jax.survey.archetypes import RuleConfig
 from dvmap_jax.survey.benchmark import SPLITS, BenchmarkConfig
 from dvmap_jax.survey.build import BuildConfig, answer_frequency, build_corpus
-from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES
+from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, Attribute, Codebook, Question
 from dvmap_jax.survey.corpus import read_examples
 from dvmap_jax.survey.respondents import Respondents
-from dvmap_jax.survey.variables import AttributeVariable, Codebook, QuestionVariable
 
 ATTRIBUTES = (
-    AttributeVariable("Country", "B_COUNTRY", ((840, "US"), (392, "Japan"), (818, "Egypt"))),
-    AttributeVariable("Gender", "Q260", ((1, "Male"), (2, "Female"))),
-    AttributeVariable("Education Level", "Q275", tuple((i, f"level {i}") for i in range(9))),
+    Attribute("Country", "B_COUNTRY", ((840, "US"), (392, "Japan"), (818, "Egypt"))),
+    Attribute("Gender", "Q260", ((1, "Male"), (2, "Female"))),
+    Attribute("Education Level", "Q275", tuple((i, f"level {i}") for i in range(9))),
 )
 QUESTIONS = (
-    QuestionVariable("Q1", "S", "One?", ("a", "b", "c"), ((1,), (2,), (3,))),
-    QuestionVariable("Q2", "S", "Two?", ("Low", "High"), ((1, 2), (3, 4))),
-    QuestionVariable("Q3", "T", "Three?", ("yes", "no"), ((1,), (2,))),
+    Question("Q1", "S", "One?", ("a", "b", "c"), ((1,), (2,), (3,))),
+    Question("Q2", "S", "Two?", ("Low", "High"), ((1, 2), (3, 4))),
+    Question("Q3", "T", "Three?", ("yes", "no"), ((1,), (2,))),
 )
 CODEBOOK = Codebook("small", "ID", "", "", (("none", (-2,)),), ATTRIBUTES, QUESTIONS)
 SPLIT = BenchmarkConfig(heldout_countries=("Egypt",), heldout_questions=("Q3",))

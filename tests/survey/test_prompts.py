@@ -29,7 +29,7 @@ def example(question=QUESTIONS[0], attributes=ATTRIBUTE_VALUES) -> Example:
         question_id=question.id,
         country=attributes[0],
         attributes=attributes,
-        category=question.category,
+        category=question.section,
         question=question.text,
         options=", ".join(question.options),
         answer=question.options[1],

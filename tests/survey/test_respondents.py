@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from dvmap_jax.survey.codebook import read_codebook
 from dvmap_jax.survey.respondents import BLANK, read_respondents
-from dvmap_jax.survey.variables import read_codebook
 
 CODEBOOK = {
     "name": "small",
@@ -132,7 +132,7 @@ def test_many_blocks_are_one_file(tmp_path, codebook, monkeypatch):
     ("content", "said"),
     [
         (text(separator="|"), "one column; columns must be separated"),
-        (text(header=[*HEADER[:-2], "Q01", "Q2"]), "no column 'Q1' in its first line; nearest"),
+        (text(header=[*HEADER[:-2], "Q01", "Q2"]), "no column 'Q1'; nearest"),
         (text(changed(2, "LAND", "841")), r"LAND 841 \(1 times\)"),
         (text(changed(2, "ID", "1")), "ID '1' occurs more than once"),
         (text(changed(2, "Q1", "often")), "column Q1 holds 'often', which is no code"),

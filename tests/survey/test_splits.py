@@ -88,9 +88,9 @@ def test_heldout_path_is_read_whole(tmp_path):
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ({"countries": ["Germanny"]}, "the country 'Germanny' .*nearest: 'Germany'"),
+        ({"countries": ["Germanny"]}, "hold out the country 'Germanny'; nearest: 'Germany'"),
         ({"countries": ["United States"]}, "nearest: 'United States of America'"),
-        ({"questions": ["Q366"]}, "the question 'Q366' .*nearest: 'Q36'"),
+        ({"questions": ["Q366"]}, "hold out the question 'Q366'; nearest: 'Q36'"),
         ({"countries": sorted({e.country for e in EXAMPLES})}, "split train is empty: .*Brazil"),
         ({"questions": sorted({e.question_id for e in EXAMPLES})}, "train is empty: .*'Q1'"),
     ],
