@@ -15,6 +15,7 @@ from dvmap_jax.survey.build import BuildConfig, build_corpus, file_hash
 from dvmap_jax.survey.codebook import RELEASED_QUESTIONS, read_codebook, wave7
 from dvmap_jax.survey.corpus import SYNTHETIC
 from dvmap_jax.survey.respondents import read_respondents
+from dvmap_jax.survey.synthetic import planted_by_question
 from dvmap_jax.survey.synthetic_survey import write_synthetic_survey
 
 SURVEY = flags.DEFINE_string("survey", None, "The survey's file.", required=True)
@@ -57,8 +58,12 @@ def main() -> None:
             progress=progress,
         )
     source = {"file": path.name, "sha256": file_hash(path)}
+    invented = SURVEY.value == SYNTHETIC and not ATTRIBUTES.value
+    planted = planted_by_question if invented else None
     with moving_bar("building", "question") as progress:
-        built = build_corpus(respondents, output, build_config(), source=source, progress=progress)
+        built = build_corpus(
+            respondents, output, build_config(), source=source, planted=planted, progress=progress
+        )
     print(f"{built['num_respondents']} respondents, {built['num_archetypes']} archetypes")
     for name, count in built["num_examples"].items():
         print(f"{name:18} {count:9} examples")

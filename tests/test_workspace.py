@@ -1,6 +1,7 @@
 """WORKSPACE.md is a true map: what it names exists, and no file of the package is left out."""
 
 import re
+from itertools import takewhile
 
 MAX_LINES = 150
 PATH = re.compile(r"`([\w.\-]+(?:/[\w.\-*]+)*/?)`")
@@ -22,14 +23,15 @@ def named_paths(text):
 
 
 def tree_files(text):
-    """Files the tree of rooms lists: a folder at the margin, its files indented below it."""
+    """Files the tree of rooms lists: a folder at the margin, below it one or more files a line."""
     files, folder = set(), ""
     for line in text.split("```text")[1].split("```")[0].splitlines():
         words = line.split()
         if words and words[0].endswith("/") and not line.startswith(" "):
             folder = words[0]
-        elif words and words[0].endswith(".py"):
-            files.add(folder + words[0])
+        else:
+            names = (word.rstrip(",") for word in words)
+            files |= {folder + name for name in takewhile(lambda n: n.endswith(".py"), names)}
     return files
 
 

@@ -15,6 +15,7 @@ from dvmap_jax.survey.respondents import NO_LABEL, Respondents
 
 RULES = ("released", "consensus")
 ABSENT = -1  # the answer of a cell that nobody answered
+LARGEST_KEY = 2**62
 EVEN = 1e-9  # weighted counts this close, relatively, are a tie
 
 
@@ -46,13 +47,14 @@ class RuleConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Archetypes:
-    """Groups of respondents with equal attributes.
+    """Groups of respondents of one wave with equal attributes.
 
     `attributes` has a row of label indices for each, in ascending order; `members` gives each
     respondent's archetype, -1 for who lacks a required attribute.
     """
 
     attributes: Int[np.ndarray, "G A"]
+    waves: Int[np.ndarray, " G"]
     members: Int[np.ndarray, " R"]
     num_dropped: dict[str, int]
 
@@ -78,7 +80,7 @@ class Cells:
 
 
 def group_respondents(respondents: Respondents, attributes: tuple[str, ...] = ()) -> Archetypes:
-    """Groups by identical tuples of the named attributes, all where empty; there is no minimum."""
+    """Groups by wave and the named attributes, all where empty; there is no minimum size."""
     codebook, labels = respondents.codebook, respondents.attributes
     complete = np.ones(len(respondents), bool)
     dropped = {}
@@ -91,13 +93,24 @@ def group_respondents(respondents: Respondents, attributes: tuple[str, ...] = ()
             lacking = complete & (labels[:, place] == NO_LABEL)
             dropped[attribute.name] = int(lacking.sum())
             complete &= ~lacking
-    keys = np.zeros(len(respondents), np.int64)
-    for place, attribute in enumerate(codebook.attributes):
-        keys = keys * (len(attribute.labels) + 1) + labels[:, place] + 1
-    _, first, inverse = np.unique(keys[complete], return_index=True, return_inverse=True)
+    labels, waves = labels[complete], respondents.waves[complete]
+    keys = row_keys(np.column_stack([labels, waves]))
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     members = np.full(len(respondents), -1)
     members[complete] = inverse
-    return Archetypes(labels[complete][first], members, dropped)
+    return Archetypes(labels[first], waves[first], members, dropped)
+
+
+def row_keys(rows: Int[np.ndarray, "N A"]) -> Int[np.ndarray, " N"]:
+    """A number for each row of values of at least -1, in the rows' order; equal for equal rows."""
+    keys, span = np.zeros(len(rows), np.int64), 1
+    for column in rows.T.astype(np.int64):
+        width = int(column.max(initial=0)) + 2
+        if span * width > LARGEST_KEY:
+            _, keys = np.unique(keys, return_inverse=True)
+            span = int(keys.max()) + 1
+        keys, span = keys * width + column + 1, span * width
+    return keys
 
 
 def cells_of(

@@ -23,18 +23,21 @@ from dvmap_jax.survey.archetypes import (
     group_respondents,
     kept_cells,
 )
+from dvmap_jax.survey.audit import Planted, audit_corpus
+from dvmap_jax.survey.audit_page import audit_page
 from dvmap_jax.survey.benchmark import (
     SPLITS,
     Assignment,
     BenchmarkConfig,
     assign,
+    combinations,
     leak_report,
 )
 from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, NOT_ANSWERED
 from dvmap_jax.survey.corpus import DATA_SOURCE
 from dvmap_jax.survey.respondents import Respondents
 
-EXAMPLES, DESCRIPTION = "examples", "corpus.json"
+EXAMPLES, DESCRIPTION, AUDIT, PAGE = "examples", "corpus.json", "audit.json", "audit.html"
 READ_BYTES = 1 << 20
 
 
@@ -52,13 +55,15 @@ def build_corpus(
     config: BuildConfig,
     *,
     source: dict,
+    planted: Planted | None = None,
     progress: Callable[[int, int], None] = lambda done, whole: None,
 ) -> dict:
-    """Writes the corpus into `output` and returns what `corpus.json` says.
+    """Writes the corpus and its audit into `output` and returns what `corpus.json` says.
 
-    `source` describes the input there. A corpus that lay in `output` is replaced once the new one
-    is whole; another folder is refused. Raises ValueError where nothing is left, naming the
-    filter, and OSError, with nothing changed, where the disk is full.
+    `source` describes the input there; `planted` is for the audit of an invented survey. A corpus
+    that lay in `output` is replaced once the new one is whole; another folder is refused. Raises
+    ValueError where nothing is left, naming the filter, and OSError, with nothing changed, where
+    the disk is full.
     """
     _check_output(output)
     archetypes = group_respondents(respondents, config.rule.attributes)
@@ -72,12 +77,22 @@ def build_corpus(
         config=config.benchmark,
     )
     with whole_folder(output) as draft:
-        counts = _write_tables(respondents, archetypes, assignment, config.rule, draft, progress)
-        if not counts[EXAMPLES]:
+        kept = _write_tables(respondents, archetypes, assignment, config.rule, draft, progress)
+        if not kept.any():
             raise ValueError(f"no cell is left: {_filters(config.rule)}; loosen it")
-        description = _description(respondents, archetypes, assignment, config, counts, source)
-        text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-        (draft / DESCRIPTION).write_text(text, encoding="utf-8")
+        description = _description(respondents, archetypes, assignment, config, kept, source)
+        size = len(respondents.questions)
+        audit = audit_corpus(
+            respondents,
+            archetypes,
+            config.rule,
+            planted=planted,
+            progress=lambda done, whole: progress(size + done, size + whole),
+        )
+        _write_json(draft / DESCRIPTION, description)
+        _write_json(draft / AUDIT, audit)
+        page = audit_page(description, audit)
+        (draft / PAGE).write_text(page, encoding="utf-8")
     return description
 
 
@@ -90,9 +105,11 @@ def file_hash(path: pathlib.Path) -> str:
     return digest.hexdigest()
 
 
-def _write_tables(respondents, archetypes, assignment, rule, folder, progress) -> dict[str, int]:
-    """Writes every file, a question at a time; the number of examples in each."""
-    counts = dict.fromkeys((EXAMPLES, *SPLITS), 0)
+def _write_tables(
+    respondents, archetypes, assignment, rule, folder, progress
+) -> Bool[np.ndarray, "G Q"]:
+    """Writes every file, a question at a time; which cells were kept."""
+    written = []
     labels = _label_columns(respondents, archetypes)
     writers: dict[str, pq.ParquetWriter] = {}
     with contextlib.ExitStack() as stack:
@@ -100,7 +117,8 @@ def _write_tables(respondents, archetypes, assignment, rule, folder, progress) -
         for number, question in enumerate(respondents.questions):
             cells = cells_of(respondents, archetypes, question, config=rule)
             kept = kept_cells(cells, rule)
-            for name in counts:
+            written.append(kept)
+            for name in (EXAMPLES, *SPLITS):
                 chosen = kept if name == EXAMPLES else kept & assignment.rows(name, number)
                 table = _table(cells, labels, chosen, archetypes, respondents)
                 writer = writers.get(name) or pq.ParquetWriter(
@@ -108,9 +126,8 @@ def _write_tables(respondents, archetypes, assignment, rule, folder, progress) -
                 )
                 writers.setdefault(name, writer)
                 writer.write_table(table)
-                counts[name] += table.num_rows
-            progress(number + 1, len(respondents.questions))
-    return counts
+            progress(number + 1, 2 * len(respondents.questions))
+    return np.stack(written, axis=1)
 
 
 def _label_columns(respondents: Respondents, archetypes: Archetypes) -> dict[str, np.ndarray]:
@@ -174,8 +191,8 @@ def answer_frequency(
     """For each of a split's archetypes, the share of its country's that gave the same answer."""
     if not len(countries):
         return np.zeros(0)
-    width = int(answers.max()) + 1
-    keys = countries.astype(np.int64) * width + answers
+    width, countries = int(answers.max()) + 1, countries.astype(np.int64) + 1
+    keys = countries * width + answers
     same = np.bincount(keys)[keys]
     return same / np.bincount(countries)[countries]
 
@@ -185,21 +202,40 @@ def _description(
     archetypes: Archetypes,
     assignment: Assignment,
     config: BuildConfig,
-    counts: dict[str, int],
+    kept: Bool[np.ndarray, "G Q"],
     source: dict,
 ) -> dict:
+    codebook, questions = respondents.codebook, [q.id for q in respondents.questions]
+    places = archetypes.attributes[:, codebook.country_column]
+    rows = {
+        name: np.stack([assignment.rows(name, number) for number in range(len(questions))], axis=1)
+        for name in SPLITS
+    }
     return {
         "source": source,
         "version": importlib.metadata.version("dvmap_jax"),
-        "codebook": respondents.codebook.name,
-        "questions": [question.id for question in respondents.questions],
+        "codebook": codebook.name,
+        "questions": questions,
+        "heldout_countries": [
+            codebook.country.values[place]
+            for place in np.unique(places[assignment.heldout_country])
+        ],
+        "heldout_questions": [
+            name for name, held in zip(questions, assignment.heldout_question, strict=True) if held
+        ],
         "settings": to_mapping(config),
         "num_respondents": len(respondents),
         "num_archetypes": len(archetypes),
         "respondents_without": archetypes.num_dropped,
-        "num_examples": counts,
-        "leaks": leak_report(archetypes.attributes, assignment),
+        "num_examples": {EXAMPLES: int(kept.sum())}
+        | {name: int((kept & own).sum()) for name, own in rows.items()},
+        "combinations": combinations(assignment, kept),
+        "leaks": leak_report(archetypes.attributes, assignment, country=codebook.country_column),
     }
+
+
+def _write_json(path: pathlib.Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _check_output(output: pathlib.Path) -> None:

@@ -9,6 +9,8 @@ per-question majority is right in .44-.50 of the examples, the (country, questio
 .54-.58, a logistic regression per question in .63-.67, the planted best guess in .75-.77.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dvmap_jax.survey.codebook import (
@@ -134,6 +136,12 @@ def planted_probabilities(labels: np.ndarray) -> list[np.ndarray]:
         np.diff(_sigmoid(cut - scores[:, [q]]), axis=1, prepend=0, append=1)
         for q, cut in enumerate(cuts)
     ]
+
+
+def planted_by_question(labels: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """The true shares [archetypes, options] by question id, for rows of attribute labels."""
+    names = (question.id for question in QUESTIONS)
+    return dict(zip(names, planted_probabilities(np.array(labels)), strict=True))
 
 
 def _world(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:

@@ -18,12 +18,11 @@ from dvmap_jax.survey.codebook import (
     COUNTRY,
     NOT_ANSWERED,
     NOT_ASKED_IN,
-    QUESTIONS,
     Codebook,
     Question,
     wave7,
 )
-from dvmap_jax.survey.synthetic import draw, planted_probabilities, population
+from dvmap_jax.survey.synthetic import draw, planted_by_question, population
 
 SURVEY_FILE, TRUTH_FILE = "survey.csv", "truth.parquet"
 LAST_QUESTION = 290
@@ -58,7 +57,7 @@ def write_synthetic_survey(
     weights = 1 / np.arange(1, len(COUNTRY.values) + 1) ** SKEW
     country = rng.choice(len(COUNTRY.values), size=num_respondents, p=weights / weights.sum())
     labels = population(country, rng)
-    shares = dict(zip((q.id for q in QUESTIONS), planted_probabilities(labels), strict=True))
+    shares = planted_by_question(labels)
     columns = _columns(labels, shares, wave7(), rng)
     with whole_file(folder / SURVEY_FILE) as draft:
         pyarrow.csv.write_csv(pa.table(columns), draft)
