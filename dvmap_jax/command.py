@@ -1,6 +1,7 @@
 """The command line of the scripts: flags in, a config out, a person's mistakes in one line."""
 
 import contextlib
+import dataclasses
 import logging
 import pathlib
 import re
@@ -15,7 +16,7 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from dvmap_jax.config import RunConfig, run_config
-from dvmap_jax.records import leaves, nearest, to_mapping
+from dvmap_jax.records import Record, from_mapping, leaves, nearest, to_mapping
 
 # What a person can get wrong: a flag, a value, a file, a rate too high to stay finite. Anything
 # else shows where it happened.
@@ -79,6 +80,27 @@ def check_config_file(arguments: list[str]) -> None:
         value = value if equals else "".join(arguments[index + 1 : index + 2])
         if not pathlib.Path(value.split(":")[0]).is_file():
             raise FileNotFoundError(f"--config={value}: there is no such config file")
+
+
+class SeparatedParser(flags.ArgumentParser):
+    """A flag of several values: names of countries hold commas, so that those take another."""
+
+    def __init__(self, separator: str, kind: type = str):
+        self.separator, self.kind = separator, kind
+        self.syntactic_help = f"values separated by {separator}"
+
+    def parse(self, argument: str | list) -> list:
+        """The values, without the blanks around them."""
+        if isinstance(argument, list):
+            return argument
+        parts = (part.strip() for part in argument.split(self.separator))
+        return [self.kind(part) for part in parts if part]
+
+
+def record_from_flags(kind: type[Record]) -> Record:
+    """A config record whose fields are flags of the same names."""
+    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(kind)}
+    return from_mapping(kind, values, "flags")
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, Question, check_names
 from dvmap_jax.survey.respondents import NO_LABEL, Respondents
 
 RULES = ("released", "consensus")
+LABELS = ("mode", "distribution")
 ABSENT = -1  # the answer of a cell that nobody answered
 LARGEST_KEY = 2**62
 EVEN = 1e-9  # weighted counts this close, relatively, are a tie
@@ -25,7 +26,8 @@ class RuleConfig:
 
     `attributes` are those that are grouped by, all where empty; the others are "Not Answered".
     `min_support` and `max_entropy` belong to the rule "consensus"; `max_entropy=0` is strict
-    unanimity. `weighted` counts respondents by their survey weights.
+    unanimity. `weighted` counts respondents by their survey weights. `labels="distribution"`
+    keeps, beside the mode, the shares of all options as `answer_shares`.
     """
 
     rule: str = "released"
@@ -33,10 +35,12 @@ class RuleConfig:
     min_support: int = 2
     max_entropy: float = 0.5
     weighted: bool = False
+    labels: str = "mode"
 
     def __post_init__(self):
-        if self.rule not in RULES:
-            raise ValueError(f"the rule is {self.rule!r}; it must be one of {RULES}")
+        for name, value, known in (("rule", self.rule, RULES), ("labels", self.labels, LABELS)):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; it must be one of {known}")
         check_names("no attribute is called", self.attributes, ATTRIBUTE_NAMES)
         if self.min_support < 1 or not 0 <= self.max_entropy <= 1:
             raise ValueError(

@@ -7,8 +7,8 @@ from dvmap_jax.survey.page import Bar, bar_chart, heat_map, page, section, table
 MAX_COLUMNS = 40  # questions a heat map shows, the least agreed on first
 
 
-def audit_page(corpus: dict, audit: dict) -> str:
-    """The HTML text of `audit.html`, from what `corpus.json` and `audit.json` say."""
+def audit_page(corpus: dict, audit: dict, compared: dict | None = None) -> str:
+    """The HTML text of `audit.html`, from what the corpus's JSON files say."""
     rule = corpus["settings"]["rule"]["rule"]
     parts = [
         _summary(corpus, audit),
@@ -20,6 +20,8 @@ def audit_page(corpus: dict, audit: dict) -> str:
         _splits(corpus),
         _missing(audit),
     ]
+    if compared:
+        parts.insert(1, _compared(compared))
     if "planted" in audit:
         parts.append(_planted(audit["planted"]))
     return page(f"Audit of a corpus built by the {rule} rule", parts)
@@ -170,6 +172,34 @@ def _missing(audit: dict) -> str:
         "Answers that are missing",
         "Over all questions, by what the file says instead of an answer.",
         _counts("Missing answers", total),
+    )
+
+
+def _compared(found: dict) -> str:
+    cells, number = found["cells"], len(found["moved"])
+    rows = {row["country"]: {} for row in found["country_questions"]}
+    for row in found["country_questions"]:
+        rows[row["country"]][row["question"]] = abs(row["shift"]["change"]["value"])
+    questions = [row["question"] for row in found["questions"]][:MAX_COLUMNS]
+    return section(
+        "What changed since the older build",
+        f"{cells['both']:,} cells are in both, {cells['other_answer']:,} with another answer. Of "
+        f"{cells['tested']:,} with at least {found['min_support']} respondents in both, {number:,} "
+        "moved by more than their 95 % interval; one in twenty would by chance.",
+        bar_chart(
+            "Answers that changed, by question",
+            [_ratio_bar(row["question"], row["other_answer"]) for row in found["questions"]],
+        ),
+        bar_chart(
+            "Answers that changed, by country",
+            [_ratio_bar(row["country"], row["other_answer"]) for row in found["countries"]],
+        ),
+        heat_map(
+            "Largest change of an option's share, by country and question",
+            questions,
+            {name: [own.get(q) for q in questions] for name, own in rows.items()},
+            high=0.2,
+        ),
     )
 
 

@@ -1,6 +1,5 @@
 """The corpus from respondents: archetypes × questions as parquet files and `corpus.json`."""
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -9,19 +8,15 @@ import pathlib
 from collections.abc import Callable
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 
 from dvmap_jax.files import whole_folder
 from dvmap_jax.records import to_mapping
 from dvmap_jax.survey.archetypes import (
     Archetypes,
-    Cells,
     RuleConfig,
-    cells_of,
     group_respondents,
-    kept_cells,
 )
 from dvmap_jax.survey.audit import Planted, audit_corpus
 from dvmap_jax.survey.audit_page import audit_page
@@ -33,20 +28,22 @@ from dvmap_jax.survey.benchmark import (
     combinations,
     leak_report,
 )
-from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, NOT_ANSWERED
-from dvmap_jax.survey.corpus import DATA_SOURCE
+from dvmap_jax.survey.compare import changed_examples, compare_corpora
 from dvmap_jax.survey.respondents import Respondents
+from dvmap_jax.survey.tables import EXAMPLES, write_tables
 
-EXAMPLES, DESCRIPTION, AUDIT, PAGE = "examples", "corpus.json", "audit.json", "audit.html"
+DESCRIPTION, AUDIT, PAGE = "corpus.json", "audit.json", "audit.html"
+COMPARISON, CHANGED = "compare.json", "changed.parquet"
 READ_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class BuildConfig:
-    """How a corpus is built from respondents."""
+    """How a corpus is built from respondents; `prompts` fills that column of the splits."""
 
     rule: RuleConfig = RuleConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    prompts: bool = True
 
 
 def build_corpus(
@@ -56,16 +53,19 @@ def build_corpus(
     *,
     source: dict,
     planted: Planted | None = None,
+    compare_with: pathlib.Path | None = None,
     progress: Callable[[int, int], None] = lambda done, whole: None,
 ) -> dict:
     """Writes the corpus and its audit into `output` and returns what `corpus.json` says.
 
-    `source` describes the input there; `planted` is for the audit of an invented survey. A corpus
+    `source` describes the input there; `planted` is for the audit of an invented survey. With an
+    older corpus to `compare_with`, what moved since is in `compare.json`, and the training
+    examples that are new or answered otherwise in `changed.parquet`. A corpus
     that lay in `output` is replaced once the new one is whole; another folder is refused. Raises
     ValueError where nothing is left, naming the filter, and OSError, with nothing changed, where
     the disk is full.
     """
-    _check_output(output)
+    _check_output(output, compare_with)
     archetypes = group_respondents(respondents, config.rule.attributes)
     _check_filled(respondents, archetypes)
     questions = [question.id for question in respondents.questions]
@@ -77,11 +77,19 @@ def build_corpus(
         config=config.benchmark,
     )
     with whole_folder(output) as draft:
-        kept = _write_tables(respondents, archetypes, assignment, config.rule, draft, progress)
+        size = len(respondents.questions)
+        kept = write_tables(
+            respondents,
+            archetypes,
+            assignment,
+            draft,
+            rule=config.rule,
+            prompts=config.prompts,
+            progress=lambda done, whole: progress(done, 2 * whole),
+        )
         if not kept.any():
             raise ValueError(f"no cell is left: {_filters(config.rule)}; loosen it")
         description = _description(respondents, archetypes, assignment, config, kept, source)
-        size = len(respondents.questions)
         audit = audit_corpus(
             respondents,
             archetypes,
@@ -91,7 +99,8 @@ def build_corpus(
         )
         _write_json(draft / DESCRIPTION, description)
         _write_json(draft / AUDIT, audit)
-        page = audit_page(description, audit)
+        compared = compare_with and _write_comparison(compare_with, draft)
+        page = audit_page(description, audit, compared)
         (draft / PAGE).write_text(page, encoding="utf-8")
     return description
 
@@ -103,98 +112,6 @@ def file_hash(path: pathlib.Path) -> str:
         while block := file.read(READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _write_tables(
-    respondents, archetypes, assignment, rule, folder, progress
-) -> Bool[np.ndarray, "G Q"]:
-    """Writes every file, a question at a time; which cells were kept."""
-    written = []
-    labels = _label_columns(respondents, archetypes)
-    writers: dict[str, pq.ParquetWriter] = {}
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: [writer.close() for writer in writers.values()])
-        for number, question in enumerate(respondents.questions):
-            cells = cells_of(respondents, archetypes, question, config=rule)
-            kept = kept_cells(cells, rule)
-            written.append(kept)
-            for name in (EXAMPLES, *SPLITS):
-                chosen = kept if name == EXAMPLES else kept & assignment.rows(name, number)
-                table = _table(cells, labels, chosen, archetypes, respondents)
-                writer = writers.get(name) or pq.ParquetWriter(
-                    folder / f"{name}.parquet", table.schema, compression="zstd"
-                )
-                writers.setdefault(name, writer)
-                writer.write_table(table)
-            progress(number + 1, 2 * len(respondents.questions))
-    return np.stack(written, axis=1)
-
-
-def _label_columns(respondents: Respondents, archetypes: Archetypes) -> dict[str, np.ndarray]:
-    """Each corpus attribute's labels and, for every archetype, the index among them."""
-    known = {
-        attribute.name: place for place, attribute in enumerate(respondents.codebook.attributes)
-    }
-    columns = {}
-    for name in ATTRIBUTE_NAMES:
-        values, indices = (NOT_ANSWERED,), np.zeros(len(archetypes), np.int16)
-        if name in known:
-            values = (NOT_ANSWERED, *respondents.codebook.attributes[known[name]].values)
-            indices = archetypes.attributes[:, known[name]] + 1
-        columns[name] = (pa.array(values), indices)
-    return columns
-
-
-def _table(
-    cells: Cells,
-    labels: dict[str, tuple[pa.Array, Int[np.ndarray, " G"]]],
-    chosen: Bool[np.ndarray, " G"],
-    archetypes: Archetypes,
-    respondents: Respondents,
-) -> pa.Table:
-    """The released columns and ours for the chosen cells of a question."""
-    question, size = cells.question, int(chosen.sum())
-
-    def constant(text: str) -> pa.Array:
-        return pa.array(np.full(size, text, dtype=object), pa.string())
-
-    def label(name: str) -> pa.Array:
-        values, indices = labels[name]
-        return values.take(pa.array(indices[chosen]))
-
-    country = respondents.codebook.country_column
-    columns = {"Q_id": constant(question.id)}
-    columns |= {name: label(name) for name in ATTRIBUTE_NAMES}
-    return pa.table(
-        columns
-        | {
-            "frequency": answer_frequency(
-                archetypes.attributes[chosen, country], cells.answer[chosen]
-            ),
-            "Category": constant(question.section),
-            "Question": constant(question.text),
-            "prompt": constant(""),
-            "Options": constant(", ".join(question.options)),
-            "answer": pa.array(question.options).take(pa.array(cells.answer[chosen])),
-            "data_source": constant(DATA_SOURCE),
-            "support": cells.support[chosen].astype(np.int32),
-            "entropy": cells.entropy[chosen],
-            "consensus_share": cells.share[chosen],
-            "answer_counts": pa.array(list(cells.counts[chosen]), pa.list_(pa.float64())),
-        }
-    )
-
-
-def answer_frequency(
-    countries: Int[np.ndarray, " N"], answers: Int[np.ndarray, " N"]
-) -> Float[np.ndarray, " N"]:
-    """For each of a split's archetypes, the share of its country's that gave the same answer."""
-    if not len(countries):
-        return np.zeros(0)
-    width, countries = int(answers.max()) + 1, countries.astype(np.int64) + 1
-    keys = countries * width + answers
-    same = np.bincount(keys)[keys]
-    return same / np.bincount(countries)[countries]
 
 
 def _description(
@@ -226,6 +143,7 @@ def _description(
         "settings": to_mapping(config),
         "num_respondents": len(respondents),
         "num_archetypes": len(archetypes),
+        "waves": np.unique(archetypes.waves).tolist(),
         "respondents_without": archetypes.num_dropped,
         "num_examples": {EXAMPLES: int(kept.sum())}
         | {name: int((kept & own).sum()) for name, own in rows.items()},
@@ -238,7 +156,21 @@ def _write_json(path: pathlib.Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _check_output(output: pathlib.Path) -> None:
+def _write_comparison(old: pathlib.Path, draft: pathlib.Path) -> dict:
+    """Writes what changed since an old build, and the training examples it changed."""
+    before = old / f"{EXAMPLES}.parquet"
+    compared = compare_corpora(before, draft / f"{EXAMPLES}.parquet")
+    _write_json(draft / COMPARISON, compared)
+    changed = changed_examples(before, draft / f"{SPLITS[0]}.parquet")
+    pq.write_table(changed, draft / CHANGED, compression="zstd")
+    return compared
+
+
+def _check_output(output: pathlib.Path, compare_with: pathlib.Path | None) -> None:
+    if compare_with and not (compare_with / DESCRIPTION).is_file():
+        raise FileNotFoundError(f"{compare_with} holds no {DESCRIPTION}; compare with a corpus")
+    if compare_with and compare_with.resolve() == output.resolve():
+        raise ValueError(f"{output} would be compared with itself; use another --output")
     if output.exists() and not (output / DESCRIPTION).exists() and any(output.iterdir()):
         raise ValueError(f"{output} holds other files and no {DESCRIPTION}; use another --output")
 

@@ -2,16 +2,18 @@
 
 A codebook is a JSON file; `wave7.json` beside this module is one and shows the form:
 
-    {"name": ..., "respondent": VARIABLE, "wave": VARIABLE or "", "weight": VARIABLE or "",
+    {"name": ..., "respondent": VARIABLE,
+     "wave": VARIABLE or "", "date": VARIABLE or "", "weight": VARIABLE or "",
      "missing": {"no answer": [-2], ...},
      "attributes": [{"name": "Gender", "variable": VARIABLE, "labels": {"1": "Male", ...}}, ...],
      "scales": {"agreement": {"options": {"1": "Agree", ...}, "recode": {"1": ..., ...}}, ...},
-     "questions": [{"id": VARIABLE, "section": ..., "text": ..., "scale": "agreement"}, ...]}
+     "questions": [{"id": ..., "section": ..., "text": ..., "scale": "agreement"}, ...]}
 
 An attribute may be `"binned"` (its codes are the lower ends of intervals, as ages are) and
 `"required"` (who did not answer it belongs to no archetype). A scale's `"recode"` maps codes to
-fewer options; a question may hold `"options"` and `"recode"` itself, and codes of its own that are
-no answer to it in `"missing"`. An attribute of a corpus that the survey has no variable for is
+fewer options; a question may hold `"options"` and `"recode"` itself, codes of its own that are no
+answer to it in `"missing"`, and in `"variable"` its column where that is not its id. Dates are
+numbers YYYY, YYYYMM or YYYYMMDD. An attribute of a corpus that the survey has no variable for is
 left out. Codes of wave 7 are those of the WVS-7 codebook, country names the United Nations' (M49),
 as in the released corpus, and the questions' wording is ours. Only this module and that file spell
 the survey's variables.
@@ -90,6 +92,12 @@ class Question:
     options: tuple[str, ...]
     codes: tuple[tuple[int, ...], ...]
     missing: tuple[int, ...] = ()
+    column: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The survey's name for it: its column, or its id."""
+        return self.column or self.id
 
     @property
     def raw_codes(self) -> tuple[int, ...]:
@@ -108,6 +116,7 @@ class Codebook:
     missing: tuple[tuple[str, tuple[int, ...]], ...]
     attributes: tuple[Attribute, ...]
     questions: tuple[Question, ...]
+    date: str = ""
 
     @property
     def missing_codes(self) -> dict[int, str]:
@@ -164,6 +173,7 @@ def read_codebook(path: pathlib.Path) -> Codebook:
             _question(entry, scales, f"{path} question {number}")
             for number, entry in enumerate(_field(fields, "questions", list, path))
         ),
+        date=fields.get("date", ""),
     )
     _check(codebook, path)
     return codebook
@@ -222,6 +232,7 @@ def _question(entry: Mapping[str, Any], scales: Mapping[str, Any], where: str) -
         options=options,
         codes=tuple(tuple(c for c, label in recode.items() if label == o) for o in options),
         missing=missing,
+        column=entry.get("variable", ""),
     )
 
 

@@ -4,6 +4,8 @@ What describes the archetype, and the instructions, come first and are the same 
 questions; question and options come last. So a model reads the common part once.
 """
 
+from collections.abc import Sequence
+
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.phrases import description, facts
 
@@ -22,8 +24,7 @@ ANSWER_PROMPT = """\
 {description}
 Answer as this person: copy one option. Format: <answer>OPTION</answer>
 
-Question: {question}
-Options: {options}"""
+"""
 
 REASONING_PROMPT = """\
 {description}
@@ -44,8 +45,8 @@ Tea: it is the custom. Coffee: it is dearer.
 Tea
 </answer>
 
-Question: {question}
-Options: {options}"""
+"""
+QUESTION_PART = "Question: {question}\nOptions: {options}"
 
 
 def messages(example: Example, *, template: str, system_prompt: str) -> list[dict[str, str]]:
@@ -69,12 +70,20 @@ def user_prompt(example: Example, *, template: str) -> str:
                 "use the template 'reasoning' or 'answer'"
             )
         return example.prompt
-    form = ANSWER_PROMPT if template == "answer" else REASONING_PROMPT
-    return form.format(
-        description=description(example.attributes),
-        question=example.question,
-        options=", ".join(example.option_list),
+    return archetype_part(example.attributes, template=template) + question_part(
+        example.question, example.option_list
     )
+
+
+def archetype_part(attributes: Sequence[str], *, template: str) -> str:
+    """The beginning of every prompt to an archetype, up to the question."""
+    form = ANSWER_PROMPT if template == "answer" else REASONING_PROMPT
+    return form.format(description=description(attributes))
+
+
+def question_part(question: str, options: Sequence[str]) -> str:
+    """The end of every prompt with a question."""
+    return QUESTION_PART.format(question=question, options=", ".join(options))
 
 
 def option_completion(option: str, *, template: str) -> str:

@@ -40,7 +40,8 @@ AGES = {  # youngest and oldest of a life stage, in years
 STEPS = {"Low income": (1, 3), "Middle income": (4, 7), "High income": (8, 10)}
 CHILDREN = {"has no children": (0, 0), "has at least one child": (1, 6)}
 RANGES = {"Life Stage": AGES, "Income Bracket": STEPS, "Has Children": CHILDREN}
-YEAR = 2018
+YEARS = 2017, 2022  # of the interviews, one country after the other
+OFF_SCALE_SHARE = 0.005  # of the answers that a question's own missing codes take
 
 
 def write_synthetic_survey(
@@ -91,13 +92,20 @@ def _columns(labels, shares, codebook: Codebook, rng) -> dict[str, np.ndarray]:
     extra = {name: codes for name, codes in demographics.items() if name not in answers}
     return {
         codebook.wave: np.full(count, 7),
-        "A_YEAR": np.full(count, YEAR),
+        codebook.date: _years(labels[:, 0]),
         codebook.country.variable: country,
         codebook.respondent: country.astype(np.int64) * 10_000_000 + np.arange(1, count + 1),
         codebook.weight: np.round(rng.gamma(8, 1 / 8, count), 5),
         **answers,
         **extra,
     }
+
+
+def _years(countries: np.ndarray) -> np.ndarray:
+    """The year of each interview: every country has its own."""
+    first, last = YEARS
+    place = (countries[:, None] == np.array(COUNTRY.values)).argmax(axis=1)
+    return first + place % (last - first + 1)
 
 
 def _demographic_codes(labels, attribute, rng) -> np.ndarray:
@@ -128,7 +136,8 @@ def _answers(question: Question, shares, countries, rng) -> np.ndarray:
         table[row, : len(codes)] = codes
     codes = table[chosen, (rng.random(count) * sizes[chosen]).astype(int)]
     silence = rng.random(count)
-    for code, share in SILENT.items():
+    shares = SILENT | dict.fromkeys(question.missing, OFF_SCALE_SHARE)
+    for code, share in shares.items():
         codes[(silence >= 0) & (silence < share)] = code
         silence -= share
     for name, asked_not in NOT_ASKED_IN.items():

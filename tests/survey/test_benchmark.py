@@ -6,6 +6,7 @@ import pytest
 from dvmap_jax.survey.benchmark import (
     ARCHETYPE_SPLITS,
     SPLITS,
+    Assignment,
     BenchmarkConfig,
     assign,
     leak_report,
@@ -94,7 +95,58 @@ def test_the_leak_report_is_clean_and_catches_a_planted_leak():
     leaked[np.flatnonzero(found.archetypes == 2)[0]] = rows[
         np.flatnonzero(found.archetypes == 0)[0]
     ]
-    assert leak_report(leaked, found, country=0)["test"]["shared_archetypes"] == 1
+    caught = leak_report(leaked, found, country=0)["test"]
+    assert caught["shared_archetypes"] == 1 and caught["shared_cells"] == 3
+    assert not caught["clean"] and report["test"]["clean"]
+
+
+def test_a_country_or_a_question_that_crosses_is_caught():
+    rows = archetypes()
+    found = assigned(rows, heldout_countries=("Egypt",), heldout_questions=("Q49",))
+    assert all(part["clean"] for part in leak_report(rows, found, country=0).values())
+    abroad = rows.copy()
+    abroad[np.flatnonzero(found.archetypes == 0)[0], 0] = 2
+    caught = leak_report(abroad, found, country=0)["cross_country"]
+    assert caught["shared_countries"] == 1 and not caught["clean"]
+
+    class Leaky(Assignment):
+        """Trains on the held-out question too."""
+
+        def rows(self, split, question):
+            own = super().rows(split, question)
+            return own | (self.archetypes == 0) if split == "train" else own
+
+    leaky = Leaky(found.archetypes, found.heldout_country, found.heldout_question)
+    caught = leak_report(rows, leaky, country=0)["cross_value"]
+    assert caught["shared_questions"] == 1 and caught["shared_cells"] > 0 and not caught["clean"]
+
+
+def test_waves_of_an_archetype_are_never_split():
+    rows = archetypes()
+    twice = assigned(np.concatenate([rows, rows[::-1]]))
+    half = len(rows)
+    np.testing.assert_array_equal(twice.archetypes[:half], twice.archetypes[half:][::-1])
+    np.testing.assert_array_equal(twice.archetypes[:half], assigned(rows).archetypes)
+
+
+def test_unnamed_countries_and_questions_are_held_out_by_share():
+    countries = tuple(f"country {number}" for number in range(10))
+    questions = tuple(f"Q{number}" for number in range(1, 17))
+    rows = np.stack([np.arange(400) % 10, np.arange(400) // 10], axis=1)
+
+    def held(**options):
+        config = BenchmarkConfig(**options)
+        where = {"country": 0, "countries": countries, "questions": questions}
+        found = assign(rows, **where, config=config)
+        return set(rows[found.heldout_country, 0]), set(np.flatnonzero(found.heldout_question))
+
+    lands, asked = held()
+    assert len(lands) == len(asked) == 2
+    assert held(seed=1) != (lands, asked)
+    assert held(country_share=0, question_share=0) == (set(), set())
+    assert held(country_share=0.5, heldout_questions=("Q3",))[1] == {2}
+    with pytest.raises(ValueError, match=r"country_share is 1; it must be from 0 to below 1"):
+        BenchmarkConfig(country_share=1)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import pytest
 
 from dvmap_jax.survey.archetypes import RuleConfig
 from dvmap_jax.survey.benchmark import SPLITS, BenchmarkConfig
-from dvmap_jax.survey.build import BuildConfig, answer_frequency, build_corpus
+from dvmap_jax.survey.build import BuildConfig, build_corpus
 from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, Attribute, Codebook, Question
 from dvmap_jax.survey.corpus import read_examples
+from dvmap_jax.survey.prompts import user_prompt
 from dvmap_jax.survey.respondents import Respondents
+from dvmap_jax.survey.tables import answer_frequency
 
 ATTRIBUTES = (
     Attribute("Country", "B_COUNTRY", ((840, "US"), (392, "Japan"), (818, "Egypt"))),
@@ -141,7 +143,7 @@ def test_what_fails_leaves_what_was_there(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dvmap_jax.survey.build.pq.ParquetWriter.write_table", full)
+    monkeypatch.setattr("dvmap_jax.survey.tables.pq.ParquetWriter.write_table", full)
     with pytest.raises(OSError, match="No space left"):
         build(tmp_path / "corpus")
     assert contents(tmp_path / "corpus") == before
@@ -164,3 +166,38 @@ def test_corpus_json_says_how_it_was_built(tmp_path):
     assert said["settings"]["rule"]["max_entropy"] == 0.9
     assert said["source"] == {"file": "survey.csv"} and said["num_respondents"] == 400
     assert said["leaks"]["test"]["shared_archetypes"] == 0
+
+
+def test_splits_hold_the_prompt_the_original_reads(tmp_path):
+    build(tmp_path)
+    for example in read_examples(tmp_path / "train.parquet")[::50]:
+        assert example.prompt == user_prompt(example, template="reasoning")
+        assert example.question in example.prompt and example.options in example.prompt
+    assert not any(example.prompt for example in read_examples(tmp_path))
+    config = BuildConfig(benchmark=SPLIT, prompts=False)
+    build_corpus(survey(), tmp_path, config, source={})
+    assert not any(example.prompt for example in read_examples(tmp_path / "train.parquet"))
+
+
+def test_labels_may_be_kept_as_a_distribution(tmp_path):
+    build(tmp_path, labels="distribution")
+    frame = pd.read_parquet(tmp_path / "train.parquet")
+    for counts, shares in zip(frame["answer_counts"], frame["answer_shares"], strict=True):
+        np.testing.assert_allclose(shares, counts / counts.sum())
+    build(tmp_path)
+    assert "answer_shares" not in pd.read_parquet(tmp_path / "train.parquet")
+
+
+def test_waves_are_carried_and_counted_apart(tmp_path):
+    respondents = survey()
+    respondents.waves[::2] = 6
+    respondents.waves[1::2] = 7
+    built = build(tmp_path, respondents, attributes=("Country", "Education Level"))
+    assert built["waves"] == [6, 7]
+    frame = pd.read_parquet(tmp_path / "examples.parquet")
+    key = ["wave", "Country", "Q_id"]
+    assert frame.groupby([*key, "Education Level"]).size().max() == 1
+    assert frame["wave"].nunique() == 2
+    same = frame.groupby([*key, "answer"])["answer"].transform("size")
+    whole = frame.groupby(key)["answer"].transform("size")
+    np.testing.assert_allclose(frame["frequency"], same / whole)

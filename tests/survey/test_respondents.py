@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dvmap_jax.survey.codebook import read_codebook
-from dvmap_jax.survey.respondents import BLANK, read_respondents
+from dvmap_jax.survey.respondents import BLANK, ReadConfig, read_respondents
 
 CODEBOOK = {
     "name": "small",
@@ -65,7 +65,11 @@ def changed(row, column, value):
 
 
 def read(path, codebook, **options):
-    return read_respondents(path, codebook, questions=codebook.questions, **options)
+    progress = options.pop("progress", lambda done, whole: None)
+    config = ReadConfig(**options)
+    return read_respondents(
+        path, codebook, questions=codebook.questions, config=config, progress=progress
+    )
 
 
 def zipped(path, *names):
@@ -91,7 +95,7 @@ def written(folder, form):
 
 @pytest.mark.parametrize("form", ["comma", "semicolon", "bom", "gz", "zip", "quoted", "windows"])
 def test_every_form_gives_the_same_codes(tmp_path, codebook, form):
-    found = read(written(tmp_path, form), codebook)
+    found = read(written(tmp_path, form), codebook, weighted=True)
     assert found.attributes.tolist() == [[0, 1, 0], [1, 0, 1], [0, -1, 1], [0, 0, -1]]
     assert found.answers["Q1"].tolist() == [1, -2, 2, -4]  # kinds of missing answers stay apart
     assert found.answers["Q2"].tolist() == [0, 2, BLANK, 1]
@@ -100,25 +104,25 @@ def test_every_form_gives_the_same_codes(tmp_path, codebook, form):
 
 def test_countries_and_waves_choose_respondents(tmp_path, codebook):
     path = written(tmp_path, "comma")
-    assert len(read(path, codebook, countries=["US"])) == 3
-    assert read(path, codebook, waves=[6]).answers["Q1"].tolist() == [2]
+    assert len(read(path, codebook, countries=("US",))) == 3
+    assert read(path, codebook, waves=(6,)).answers["Q1"].tolist() == [2]
     with pytest.raises(ValueError, match=r"no respondent left: countries \['Japan'\], waves \[6\]"):
-        read(path, codebook, countries=["Japan"], waves=[6])
+        read(path, codebook, countries=("Japan",), waves=(6,))
     with pytest.raises(ValueError, match=r"no country is called 'Jpan'; nearest: 'Japan'"):
-        read(path, codebook, countries=["Jpan"])
+        read(path, codebook, countries=("Jpan",))
 
 
 def test_only_what_is_chosen_must_be_known(tmp_path, codebook):
     path = tmp_path / "survey.csv"
     path.write_text(text(changed(1, "Q1", "9")))
-    assert len(read(path, codebook, countries=["US"])) == 3
+    assert len(read(path, codebook, countries=("US",))) == 3
     with pytest.raises(ValueError, match=r"survey.csv has codes .* know: Q1 9 \(1 times\); add"):
         read(path, codebook)
     assert read(path, codebook, unknown="missing").answers["Q1"].tolist() == [1, BLANK, 2, -4]
 
 
 def test_many_blocks_are_one_file(tmp_path, codebook, monkeypatch):
-    monkeypatch.setattr("dvmap_jax.survey.respondents.BLOCK_BYTES", 256)
+    monkeypatch.setattr("dvmap_jax.survey.survey_file.BLOCK_BYTES", 256)
     rows = [[f"{i}", f"{i}", *ROWS[i % 4][2:]] for i in range(500)]
     path = tmp_path / "survey.csv"
     path.write_text(text(rows))
@@ -134,7 +138,7 @@ def test_many_blocks_are_one_file(tmp_path, codebook, monkeypatch):
         (text(separator="|"), "one column; columns must be separated"),
         (text(header=[*HEADER[:-2], "Q01", "Q2"]), "no column 'Q1'; nearest"),
         (text(changed(2, "LAND", "841")), r"LAND 841 \(1 times\)"),
-        (text(changed(2, "ID", "1")), "ID '1' occurs more than once"),
+        (text(changed(1, "ID", "1")), "ID '1' occurs more than once"),
         (text(changed(2, "Q1", "often")), "column Q1 holds 'often', which is no code"),
         (text(changed(2, "W", "-1")), "column W holds a weight that is negative"),
         (text(changed(2, "W", "many")), "column W holds a weight that is no number"),
@@ -148,7 +152,7 @@ def test_files_that_are_no_survey_say_why(tmp_path, codebook, content, said):
     path = tmp_path / "survey.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=said) as caught:
-        read(path, codebook)
+        read(path, codebook, weighted=True)
     assert "survey.csv" in str(caught.value) and "\n" not in str(caught.value)
 
 
