@@ -9,8 +9,13 @@ TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
 install: $(VENV)/.runtime
 
-demo: $(VENV)/.runtime
+demo: $(VENV)/.runtime corpora/demo/corpus.json
 	$(RUN) scripts/train.py --config=configs/demo.py --workdir=runs/demo
+
+# A synthetic survey file of 3,000 people, and the corpus it gives.
+corpora/demo/corpus.json: | $(VENV)/.runtime
+	$(RUN) scripts/build_corpus.py --survey=synthetic --respondents=3000 --output=corpora/demo \
+		--country_share=0 --question_share=0 --dev=12 --test=12 --cross_demographic=12
 
 test: $(VENV)/.test
 	@$(RUN) -m pytest -q

@@ -1,5 +1,6 @@
-"""The demo: a small model from scratch on the synthetic survey, warm start then GRPO.
+"""The demo: a small model from scratch on a synthetic survey's corpus, warm start then GRPO.
 
+    make corpora/demo/corpus.json
     python scripts/train.py --config=configs/demo.py --workdir=runs/demo
 
 For any machine: six minutes on two CPU cores. Measured on 1,920 answers of archetypes never
@@ -19,7 +20,7 @@ def get_config():
     config.save_every = 50
     config.sample_every = 50
     config.data.batch_size = 32
-    config.corpus.synthetic_archetypes = 2400
-    config.corpus.heldout_fraction = 0.05
+    config.corpus.path = "corpora/demo/train.parquet"
+    config.corpus.heldout_path = "corpora/demo/dev.parquet"
     config.evaluation.batch_size = 16
     return config

@@ -1,22 +1,19 @@
-"""The command line of the scripts: flags in, a config out, a person's mistakes in one line."""
+"""The command line of the scripts: flags in, records out, a person's mistakes in one line."""
 
 import contextlib
 import dataclasses
 import logging
-import pathlib
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import absl.logging
 from absl import app, flags
-from ml_collections import config_flags
 from tqdm import tqdm
 
-from dvmap_jax.config import RunConfig, run_config
-from dvmap_jax.records import Record, from_mapping, leaves, nearest, to_mapping
+from dvmap_jax.records import Record, from_mapping
 
 # What a person can get wrong: a flag, a value, a file, a rate too high to stay finite. Anything
 # else shows where it happened.
@@ -28,22 +25,16 @@ FIELDS_PRESENT = re.compile(r' Other fields present: ".*?}"')  # by ml_collectio
 TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
 
-def define_config() -> flags.FlagHolder:
-    """Defines `--config=FILE.py`, whose `get_config()` gives a ConfigDict, and its overrides."""
-    return config_flags.DEFINE_config_file("config", None, "The run's config file.")
-
-
-def read_config(holder: flags.FlagHolder) -> RunConfig:
-    """The run that the config file and the flags after it describe."""
-    if holder.value is None:
-        raise ValueError("--config is missing; name a file such as configs/demo.py")
-    return run_config(holder.value.to_dict())
-
-
-def run_main(main: Callable[[], None]) -> NoReturn:
+def run_main(
+    main: Callable[[], None],
+    *,
+    check: Callable[[list[str]], None] = lambda arguments: None,
+    stopped: str = "stopped",
+) -> NoReturn:
     """Runs a script: a person's mistake ends it with one line `error: ...` and a non-zero code.
 
-    Bad flags exit with 2, bad values and files with 1; `--traceback` shows the whole story.
+    Bad flags exit with 2, also where `check` refuses them, bad values and files with 1;
+    `--traceback` shows the whole story. Ctrl-C says `stopped` and exits with 130.
     """
     absl.logging.set_verbosity(absl.logging.WARNING)
     logging.getLogger("jax").setLevel(logging.WARNING)
@@ -54,32 +45,10 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         except MISTAKES as error:
             _fail(error, code=1)
         except KeyboardInterrupt:
-            _say("stopped; the same command goes on from the newest checkpoint")
+            _say(stopped)
             raise SystemExit(130) from None
 
-    app.run(guarded, flags_parser=_parse)
-
-
-def check_overrides(arguments: Iterable[str]) -> None:
-    """Raises ValueError for a `--config.a.b` that no run has, naming the nearest key."""
-    known = {f"config.{key}" for key, _ in leaves(to_mapping(RunConfig()))}
-    for argument in arguments:
-        key = argument.lstrip("-").split("=")[0]
-        if not (argument.startswith("-") and key.startswith("config.")):
-            continue
-        if not any(key == name or key.startswith(f"{name}.") for name in known):
-            raise ValueError(f"--{key} is no key of a run{nearest(key, known)}")
-
-
-def check_config_file(arguments: list[str]) -> None:
-    """Raises FileNotFoundError for a `--config=FILE` that is not there."""
-    for index, argument in enumerate(arguments):
-        name, equals, value = argument.lstrip("-").partition("=")
-        if not argument.startswith("-") or name != "config":
-            continue
-        value = value if equals else "".join(arguments[index + 1 : index + 2])
-        if not pathlib.Path(value.split(":")[0]).is_file():
-            raise FileNotFoundError(f"--config={value}: there is no such config file")
+    app.run(guarded, flags_parser=lambda arguments: _parse(arguments, check))
 
 
 class SeparatedParser(flags.ArgumentParser):
@@ -115,11 +84,10 @@ def moving_bar(description: str, unit: str) -> Iterator[Callable[[int, int], Non
         yield show
 
 
-def _parse(arguments: list[str]) -> list[str]:
+def _parse(arguments: list[str], check: Callable[[list[str]], None]) -> list[str]:
     """Parses the flags of a script, or exits with one line that says what is wrong with them."""
     try:
-        check_config_file(arguments[1:])
-        check_overrides(arguments[1:])
+        check(arguments[1:])
         rest = flags.FLAGS(arguments)
         if len(rest) > 1:
             raise ValueError(f"{rest[1]!r} is not a flag; flags look like --name=value")

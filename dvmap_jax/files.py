@@ -1,9 +1,13 @@
 """Files and folders that are there whole or not at all: a draft is written beside them first."""
 
 import contextlib
+import errno
+import os
 import pathlib
 import shutil
 from collections.abc import Iterator
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -15,7 +19,8 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     draft = _beside(path, "draft")
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield draft
+        with _full_disk_named(path):
+            yield draft
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
@@ -32,7 +37,8 @@ def whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        yield draft
+        with _full_disk_named(folder):
+            yield draft
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -47,6 +53,20 @@ def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a whole text file in UTF-8, or none."""
     with whole_file(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _full_disk_named(path: pathlib.Path) -> Iterator[None]:
+    """Says what could not be written where there was no room for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        said = (
+            f"{os.strerror(error.errno)}: {path} could not be written; what was there is unchanged"
+        )
+        raise OSError(error.errno, f"{said}; make room or name another place") from error
 
 
 def _beside(path: pathlib.Path, kind: str) -> pathlib.Path:

@@ -4,7 +4,7 @@ import pathlib
 
 from absl import flags
 
-from dvmap_jax.command import define_config, read_config, run_main
+from dvmap_jax.run_flags import define_config, read_config, run_main
 from dvmap_jax.train.finish import finish
 from dvmap_jax.train.trainer import train
 

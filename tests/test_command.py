@@ -6,7 +6,7 @@ import sys
 import pytest
 
 SCRIPT = """
-from dvmap_jax.command import define_config, read_config, run_main
+from dvmap_jax.run_flags import define_config, read_config, run_main
 CONFIG = define_config()
 def main():
     run = read_config(CONFIG)

@@ -1,5 +1,7 @@
 """Files and folders are whole or not there."""
 
+import errno
+
 import pytest
 
 from dvmap_jax.files import whole_file, whole_folder, write_text
@@ -27,6 +29,14 @@ def test_file_that_fails_half_way_leaves_the_old_one_alone(tmp_path):
         raise OSError("no space")
     assert path.read_text() == "old"
     assert names(tmp_path) == ["text.txt"]
+
+
+def test_a_full_disk_is_named_with_what_could_not_be_written(tmp_path):
+    said = r"No space left on device: \S+text.txt could not be written; what was there is unchanged"
+    with pytest.raises(OSError, match=said), whole_file(tmp_path / "text.txt"):
+        raise OSError(errno.ENOSPC, "")
+    with pytest.raises(PermissionError, match="not yours"), whole_folder(tmp_path / "folder"):
+        raise PermissionError("not yours")
 
 
 def test_folder_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path):

@@ -22,6 +22,8 @@ CONFIG = ModelConfig(vocab_size=300, width=32, mlp_width=48, num_layers=1, head_
 QUICK = [
     "--config.num_steps=1",
     "--config.warm_start_steps=0",
+    "--config.corpus.path=synthetic",
+    "--config.corpus.heldout_path=",
     "--config.corpus.synthetic_archetypes=20",
     "--config.corpus.heldout_fraction=0.5",
     "--config.model.num_layers=1",
