@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from dvmap_jax.hf.names import (
     TENSORS,
     model_config,
 )
+from dvmap_jax.hf.place import Index
 from dvmap_jax.model.config import ModelConfig, RopeScaling
 from dvmap_jax.model.layers import rope_frequencies
 
@@ -55,34 +57,48 @@ class GGUFTensors:
         """Its shape, slowest axis first."""
         return tuple(int(size) for size in reversed(self._tensors[name].shape))
 
-    def read(self, name: str) -> np.ndarray:
-        """Its values, float32 where they were quantised; ValueError for an unknown type."""
-        values = self._values(name).reshape(self.shape(name))
-        return _unrotated(values, self._heads[name]) if name in self._heads else values
+    def read(self, name: str, index: Index) -> np.ndarray:
+        """Its values there, float32 where they were quantised; ValueError for an unknown type."""
+        tensor, shape = self._tensors[name], self.shape(name)
+        if len(shape) == 1:  # quantised, its bytes are no rows
+            return self._values(name, tensor.data)[index]
+        rows, *rest = index
+        if name in self._heads:
+            rows = _unrotated(np.arange(shape[0]), self._heads[name])[rows]
+        return self._values(name, tensor.data[rows]).reshape(-1, *shape[1:])[:, *rest]
 
-    def _values(self, name: str) -> np.ndarray:
-        tensor = self._tensors[name]
-        kind = tensor.tensor_type
+    def _values(self, name: str, data: np.ndarray) -> np.ndarray:
+        kind = self._tensors[name].tensor_type
         if kind.name in PLAIN:
-            return tensor.data
+            return data
         try:
-            return gguf.quants.dequantize(tensor.data, kind)
+            return gguf.quants.dequantize(data, kind)
         except NotImplementedError:
             raise ValueError(
                 f"{self._path}: tensor {name} is stored as {kind.name}, which cannot be read"
             ) from None
 
 
-def read_gguf(path: str | pathlib.Path, dtype: str = "float32") -> tuple[ModelConfig, dict]:
-    """Config and parameters (numpy) of a Llama or Qwen3 GGUF file, quantised ones made `dtype`.
+def read_gguf(
+    path: str | pathlib.Path,
+    dtype: str = "float32",
+    *,
+    shardings_of: Callable[[ModelConfig], Any] = lambda config: None,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> tuple[ModelConfig, dict]:
+    """Config and parameters of a Llama or Qwen3 GGUF file, quantised ones made `dtype`.
 
+    `shardings_of` gives, from the sizes found, what `load_params` takes as `shardings`.
     Raises ValueError naming the file and what is wrong: another architecture, a tensor that is
     missing, extra, of another shape or of a type that cannot be read, or a file cut short.
     """
     path = pathlib.Path(path)
     reader = _open(path)
     config = _config(path, reader)
-    return config, assemble(GGUFTensors(path, reader, config), config, dtype, pattern="gguf")
+    source, shardings = GGUFTensors(path, reader, config), shardings_of(config)
+    return config, assemble(
+        source, config, dtype, pattern="gguf", shardings=shardings, progress=progress
+    )
 
 
 def _open(path: pathlib.Path) -> Any:

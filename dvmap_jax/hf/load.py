@@ -1,18 +1,21 @@
-"""A Hugging Face model folder in, our config and parameters out, tensor by tensor.
+"""A Hugging Face model folder in, our config and parameters on their devices out.
 
 Only safetensors are read: they hold numbers and nothing that could run.
 """
 
+import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from dvmap_jax.hf.names import EMBED, HEAD, Tensor, read_hf_fields, tensors
+from dvmap_jax.hf.names import EMBED, HEAD, read_hf_fields, tensors
+from dvmap_jax.hf.place import Index, Parameter, TensorSource, blocks, place
 from dvmap_jax.model.config import DTYPES, ModelConfig
 from dvmap_jax.model.transformer import Transformer
 
@@ -22,20 +25,13 @@ INDEX = "model.safetensors.index.json"
 STORED = ("F64", "F32", "F16", "BF16")
 
 
-class TensorSource(Protocol):
-    """Named tensors of a model in files, read one at a time."""
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies, and how."""
 
-    def names(self) -> list[str]:
-        """Every tensor there is."""
-
-    def where(self, name: str) -> str:
-        """The file a tensor lies in, or would lie in; begins error messages."""
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Its shape, in the layout of Hugging Face, without reading it."""
-
-    def read(self, name: str) -> np.ndarray:
-        """Its values, in the layout of Hugging Face."""
+    path: pathlib.Path
+    dtype: str
+    shape: tuple[int, ...]
 
 
 class SafetensorsFolder:
@@ -43,32 +39,39 @@ class SafetensorsFolder:
 
     def __init__(self, folder: pathlib.Path):
         self._main = folder / (INDEX if (folder / INDEX).is_file() else WEIGHTS)
-        self._files = {}
+        self._parts: dict[str, Stored] = {}
         for path in _weight_files(self._main):
-            opened = _open(path)
-            self._files |= {name: (path, opened) for name in opened.keys()}  # noqa: SIM118
+            with _open(path) as opened:
+                for name in opened.keys():  # noqa: SIM118
+                    part = opened.get_slice(name)
+                    self._parts[name] = Stored(path, part.get_dtype(), tuple(part.get_shape()))
 
     def names(self) -> list[str]:
         """Every tensor there is."""
-        return list(self._files)
+        return list(self._parts)
 
     def where(self, name: str) -> str:
         """The file a tensor lies in, or would lie in."""
-        return str(self._files[name][0] if name in self._files else self._main)
+        return str(self._parts[name].path if name in self._parts else self._main)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Its shape; ValueError where it is not stored as floating-point numbers."""
-        part = self._files[name][1].get_slice(name)
-        if part.get_dtype() not in STORED:
+        part = self._parts[name]
+        if part.dtype not in STORED:
             raise ValueError(
-                f"{self.where(name)}: tensor {name} is stored as {part.get_dtype()}; supported "
-                f"are {', '.join(STORED)}"
+                f"{part.path}: tensor {name} is stored as {part.dtype}; supported are "
+                f"{', '.join(STORED)}"
             )
-        return tuple(part.get_shape())
+        return part.shape
 
-    def read(self, name: str) -> np.ndarray:
-        """Its values."""
-        return self._files[name][1].get_tensor(name)
+    def read(self, name: str, index: Index) -> np.ndarray:
+        """Its values there.
+
+        An open file is mapped into memory, and every page once read counts as this process's own
+        until the file is closed; so it is opened anew each time, which takes half a millisecond.
+        """
+        with _open(self._parts[name].path) as opened:
+            return opened.get_slice(name)[index]
 
 
 def read_config(folder: str | pathlib.Path) -> ModelConfig:
@@ -76,31 +79,57 @@ def read_config(folder: str | pathlib.Path) -> ModelConfig:
     return read_hf_fields(read_json(pathlib.Path(folder) / CONFIG), str(folder))
 
 
-def load_params(folder: str | pathlib.Path, config: ModelConfig, dtype: str = "float32") -> dict:
-    """The parameters in a folder's safetensors, as numpy arrays in the tree `Transformer` uses.
+def load_params(
+    folder: str | pathlib.Path,
+    config: ModelConfig,
+    dtype: str = "float32",
+    *,
+    shardings: Any = None,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> dict:
+    """The parameters in a folder's safetensors, as jax arrays in the tree `Transformer` uses.
+
+    `shardings`, a tree like the parameters, says where they belong; without it, on this process's
+    first device. Each process reads its own shards only, and `progress` is told how many bytes of
+    them are there, and of how many.
 
     Raises ValueError naming file and tensor for one that is missing, not the model's, or of
     another shape, and for files that are cut short. A tied head may be stored if it is equal.
     """
     source = SafetensorsFolder(pathlib.Path(folder))
-    return assemble(source, config, dtype, pattern="hf")
+    return assemble(source, config, dtype, pattern="hf", shardings=shardings, progress=progress)
 
 
-def assemble(source: TensorSource, config: ModelConfig, dtype: str, *, pattern: str) -> dict:
+def assemble(
+    source: TensorSource,
+    config: ModelConfig,
+    dtype: str,
+    *,
+    pattern: str,
+    shardings: Any = None,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> dict:
     """Parameters from tensors named by `pattern` (`hf` or `gguf`), all checked before any is read.
 
-    One tensor at a time is held beside the result.
+    A block of one tensor at a time is held beside the result.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; it must be one of {DTYPES}")
-    whole = Transformer(config).abstract_params(dtype)
+    _check_dtype(dtype)
     _check_names(source, config, pattern)
-    for row in tensors(config):
-        _check_shapes(source, row, leaf(whole, row.path).shape, pattern)
+    parameters = _parameters(config, dtype, pattern, shardings)
+    for parameter in parameters:
+        _check_shapes(source, parameter)
+        parameter.check_divides()
+    whole = sum(parameter.num_bytes for parameter in parameters)
+    done = 0
+
+    def told(num_bytes: int) -> None:
+        nonlocal done
+        done += num_bytes
+        progress(done, whole)
+
     params: dict = {}
-    for row in tensors(config):
-        shape = leaf(whole, row.path).shape
-        put(params, row.path, _read_parameter(source, row, shape, dtype, pattern))
+    for parameter in parameters:
+        put(params, parameter.row.path, place(parameter, source, told))
     return params
 
 
@@ -131,14 +160,33 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     return content
 
 
-def _read_parameter(
-    source: TensorSource, row: Tensor, shape: tuple[int, ...], dtype: str, pattern: str
-) -> np.ndarray:
-    names = row.names(getattr(row, pattern), shape[0])
-    out = np.empty(shape, jnp.dtype(dtype))
-    for index, name in enumerate(names):
-        out[index if row.stacked else ...] = row.layout(source.read(name))
-    return out
+def _parameters(config: ModelConfig, dtype: str, pattern: str, shardings: Any) -> list[Parameter]:
+    whole = Transformer(config).abstract_params(dtype)
+    if shardings is None:
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: here, whole)
+    if jax.tree.structure(shardings) != jax.tree.structure(whole):
+        raise ValueError(
+            f"shardings is the tree {jax.tree.structure(shardings)}; the parameters are "
+            f"{jax.tree.structure(whole)}"
+        )
+    return [
+        Parameter(
+            row,
+            tuple(row.names(getattr(row, pattern), config.num_layers)),
+            leaf(whole, row.path).shape,
+            jnp.dtype(dtype),
+            leaf(shardings, row.path),
+        )
+        for row in tensors(config)
+    ]
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; it must be one of {DTYPES}")
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise ValueError(f"dtype is {dtype!r}, which JAX holds only with JAX_ENABLE_X64=1 set")
 
 
 def _check_names(source: TensorSource, config: ModelConfig, pattern: str) -> None:
@@ -159,13 +207,17 @@ def _equal_head(source: TensorSource, name: str, config: ModelConfig, pattern: s
     """Whether `name` is a tied head that was stored although it repeats the embedding."""
     if not config.tie_embeddings or name != getattr(HEAD, pattern):
         return False
-    return np.array_equal(source.read(name), source.read(getattr(EMBED, pattern)))
+    embed, shape = getattr(EMBED, pattern), source.shape(name)
+    if shape != source.shape(embed):
+        return False
+    parts = ((rows, slice(0, shape[1])) for rows in blocks(0, shape[0], 8 * shape[1]))
+    return all(np.array_equal(source.read(name, part), source.read(embed, part)) for part in parts)
 
 
-def _check_shapes(source: TensorSource, row: Tensor, shape: tuple[int, ...], pattern: str) -> None:
-    single = shape[1:] if row.stacked else shape
-    due = row.layout(np.broadcast_to(0, single)).shape
-    for name in row.names(getattr(row, pattern), shape[0]):
+def _check_shapes(source: TensorSource, parameter: Parameter) -> None:
+    row, shape = parameter.row, parameter.shape
+    due = row.stored(shape[1:] if row.stacked else shape)
+    for name in parameter.names:
         found = source.shape(name)
         if found != due:
             raise ValueError(

@@ -47,6 +47,10 @@ class Tensor:
         """The names in a file, by `pattern` (`hf` or `gguf`): one a layer, or just one."""
         return [pattern.format(layer=layer) for layer in range(num_layers if self.stacked else 1)]
 
+    def stored(self, axes: tuple) -> tuple:
+        """One thing an axis of a layer here, in the order of the axes in a file of Hugging Face."""
+        return axes[::-1] if self.layout is transpose else axes
+
 
 ATTENTION, MLP = ("layers", "attention"), ("layers", "mlp")
 HF, GGUF = "model.layers.{layer}.", "blk.{layer}."
