@@ -5,7 +5,7 @@ import errno
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -19,7 +19,7 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     draft = _beside(path, "draft")
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _full_disk_named(path):
+        with full_disk_named(path):
             yield draft
         draft.replace(path)
     except BaseException:
@@ -33,20 +33,53 @@ def whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
     An earlier folder leaves only then; where the block raises, it stays and the draft goes.
     """
-    draft, old = _beside(folder, "draft"), _beside(folder, "old")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    draft = new_draft(folder)
     try:
-        with _full_disk_named(folder):
+        with full_disk_named(folder):
             yield draft
+            settle(draft.rglob("*"))
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        drop_draft(folder)
         raise
+    put_in_place(folder)
+
+
+def new_draft(folder: pathlib.Path) -> pathlib.Path:
+    """Makes the empty draft of a folder; with several writers one makes and ends it for all."""
+    drop_draft(folder)
+    draft = draft_of(folder)
+    draft.mkdir(parents=True)
+    return draft
+
+
+def draft_of(folder: pathlib.Path) -> pathlib.Path:
+    """Where a folder is written until it is whole."""
+    return _beside(folder, "draft")
+
+
+def put_in_place(folder: pathlib.Path) -> None:
+    """Gives the draft its name; an earlier folder goes."""
+    draft, old = draft_of(folder), _beside(folder, "old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     draft.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def drop_draft(folder: pathlib.Path) -> None:
+    """Removes the draft of a folder that will not be."""
+    shutil.rmtree(draft_of(folder), ignore_errors=True)
+
+
+def settle(paths: Iterable[pathlib.Path]) -> None:
+    """Returns once files, and the names in folders, are on the disk and survive a power cut."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -56,7 +89,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _full_disk_named(path: pathlib.Path) -> Iterator[None]:
+def full_disk_named(path: pathlib.Path) -> Iterator[None]:
     """Says what could not be written where there was no room for it."""
     try:
         yield
