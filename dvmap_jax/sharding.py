@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 MESH_AXES = ("data", "fsdp", "tensor")
@@ -19,6 +21,7 @@ RULES = {
     "mlp": "tensor",
 }
 BATCH_AXES = ("data", "fsdp")
+TEXT_BYTES = 600  # of an error that processes tell one another
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,3 +88,56 @@ def use_mesh(config: MeshConfig) -> Iterator[Mesh]:
     mesh = make_mesh(config)
     with jax.set_mesh(mesh):
         yield mesh
+
+
+def readable(array: jax.Array | np.ndarray, layer: int | None = None) -> jax.Array | np.ndarray:
+    """An array, or one layer of a stacked one, so that this process can read all of it.
+
+    What is sharded over several processes is gathered from them, which all must ask for it alike.
+    It is a new array: numpy values that JAX keeps with an array it once read go with it.
+    """
+    if isinstance(array, np.ndarray):
+        return array if layer is None else array[layer]
+    whole = None if array.is_fully_addressable else replicated(array.sharding.mesh)
+    one = _picker(layer is not None, whole)(array, np.int32(layer or 0))
+    return one.block_until_ready()  # else gathered layers pile up where nobody reads them
+
+
+@functools.cache
+def _picker(stacked: bool, sharding: NamedSharding | None):
+    """Takes a layer, or all of an array; compiled once a shape, whichever layer it is."""
+
+    def pick(array, layer):
+        stack = array if stacked else array[None]
+        return jax.lax.dynamic_index_in_dim(stack, layer, keepdims=False)
+
+    return jax.jit(pick, out_shardings=sharding)
+
+
+def all_succeed(action: Callable[[], None]) -> None:
+    """Runs each process's own `action`; where one of them fails, all of them raise.
+
+    The one that failed raises its own error, the others an OSError that quotes it. All processes
+    must come here together, so an action must not leave others waiting within it.
+    """
+    own = None
+    try:
+        action()
+    except BaseException as error:  # also Ctrl-C: the others would wait for this process
+        own = error
+    failures = _exchange("" if own is None else f"{own}" or type(own).__name__)
+    if own is not None:
+        raise own
+    for process, text in enumerate(failures):
+        if text:
+            raise OSError(f"process {process} of {len(failures)} failed: {text}")
+
+
+def _exchange(text: str) -> list[str]:
+    """The texts of all processes, in their order, cut where they are long."""
+    if jax.process_count() == 1:
+        return [text]
+    data = text.encode("utf-8")[:TEXT_BYTES]
+    padded = np.frombuffer(data.ljust(TEXT_BYTES, b"\0"), np.uint8)
+    rows = multihost_utils.process_allgather(padded)
+    return [bytes(row).rstrip(b"\0").decode("utf-8", errors="replace") for row in rows]
