@@ -83,7 +83,7 @@ def read_gguf(
     path: str | pathlib.Path,
     dtype: str = "float32",
     *,
-    shardings_of: Callable[[ModelConfig], Any] = lambda config: None,
+    shardings_of: Callable[[ModelConfig], Any] | None = None,
     progress: Callable[[int, int], None] = lambda done, whole: None,
 ) -> tuple[ModelConfig, dict]:
     """Config and parameters of a Llama or Qwen3 GGUF file, quantised ones made `dtype`.
@@ -95,7 +95,8 @@ def read_gguf(
     path = pathlib.Path(path)
     reader = _open(path)
     config = _config(path, reader)
-    source, shardings = GGUFTensors(path, reader, config), shardings_of(config)
+    source = GGUFTensors(path, reader, config)
+    shardings = None if shardings_of is None else shardings_of(config)
     return config, assemble(
         source, config, dtype, pattern="gguf", shardings=shardings, progress=progress
     )

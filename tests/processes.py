@@ -1,0 +1,50 @@
+"""Runs a script of a test in processes of its own, with CPU devices that a test has not."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+TIMEOUT = 300
+
+
+def start(script: pathlib.Path, *arguments: object, devices: int, **environment: str):
+    """A running process that sees so many CPU devices."""
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **environment}
+    return subprocess.Popen(
+        [sys.executable, script, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    """What it said and how it ended; none outlives its test."""
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run_alone(script: pathlib.Path, *arguments: object, devices: int = 8) -> str:
+    """What a script prints that has to succeed."""
+    done = finish(start(script, *arguments, devices=devices))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_pair(script: pathlib.Path, *arguments: object) -> list[subprocess.CompletedProcess]:
+    """Two processes of four devices each; they find COORDINATOR and PROCESS in the environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    running = [
+        start(script, *arguments, devices=4, COORDINATOR=address, PROCESS=str(process))
+        for process in range(2)
+    ]
+    return [finish(process) for process in running]
