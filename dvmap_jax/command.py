@@ -84,6 +84,20 @@ def moving_bar(description: str, unit: str) -> Iterator[Callable[[int, int], Non
         yield show
 
 
+@contextlib.contextmanager
+def late_bar(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """As `moving_bar`, but first seen when something is done: an error before it is one line."""
+    with contextlib.ExitStack() as stack:
+        shown: list[Callable[[int, int], None]] = []
+
+        def show(done: int, whole: int) -> None:
+            if not shown:
+                shown.append(stack.enter_context(moving_bar(description, unit)))
+            shown[0](done, whole)
+
+        yield show
+
+
 def _parse(arguments: list[str], check: Callable[[list[str]], None]) -> list[str]:
     """Parses the flags of a script, or exits with one line that says what is wrong with them."""
     try:

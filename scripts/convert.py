@@ -9,7 +9,7 @@ import tempfile
 
 from absl import flags
 
-from dvmap_jax.command import run_main
+from dvmap_jax.command import late_bar, run_main
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.hf.save import check_target, save_model
 from dvmap_jax.train.weights import Model, load_model, save_orbax
@@ -28,7 +28,8 @@ def main() -> None:
     target = pathlib.Path(TARGET.value)
     if FORMAT.value == "hf":
         check_target(target)
-    model = load_model(SOURCE.value, DTYPE.value)
+    with late_bar("reading", "B") as progress:
+        model = load_model(SOURCE.value, DTYPE.value, progress=progress)
     tokenizer = Tokenizer.load(model.tokenizer)
     with tempfile.TemporaryDirectory() as carried:
         tokenizer.save(carried)
@@ -38,10 +39,18 @@ def main() -> None:
 
 def write(model: Model, target: pathlib.Path) -> None:
     """The model as the flags ask, its tokenizer's files beside it."""
-    if FORMAT.value == "orbax":
-        save_orbax(model, target)
-        return
-    save_model(model.params, model.config, target, dtype=DTYPE.value, carry_from=model.tokenizer)
+    with late_bar("writing", "B") as progress:
+        if FORMAT.value == "orbax":
+            save_orbax(model, target, progress=progress)
+            return
+        save_model(
+            model.params,
+            model.config,
+            target,
+            dtype=DTYPE.value,
+            carry_from=model.tokenizer,
+            progress=progress,
+        )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-TIMEOUT = 300
+TIMEOUT = 300  # seconds
 
 
 def start(script: pathlib.Path, *arguments: object, devices: int, **environment: str):
@@ -22,18 +22,20 @@ def start(script: pathlib.Path, *arguments: object, devices: int, **environment:
     )
 
 
-def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
+def finish(process: subprocess.Popen, timeout: float = TIMEOUT) -> subprocess.CompletedProcess:
     """What it said and how it ended; none outlives its test."""
     try:
-        out, err = process.communicate(timeout=TIMEOUT)
+        out, err = process.communicate(timeout=timeout)
     finally:
         process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def run_alone(script: pathlib.Path, *arguments: object, devices: int = 8) -> str:
+def run_alone(
+    script: pathlib.Path, *arguments: object, devices: int = 8, timeout: float = TIMEOUT
+) -> str:
     """What a script prints that has to succeed."""
-    done = finish(start(script, *arguments, devices=devices))
+    done = finish(start(script, *arguments, devices=devices), timeout)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

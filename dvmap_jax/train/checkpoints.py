@@ -8,7 +8,7 @@ still knows which one was best.
 import dataclasses
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -192,11 +192,17 @@ def is_checkpoint(path: pathlib.Path) -> bool:
     return _steps_folder(path).is_dir()
 
 
-def read_checkpoint(path: pathlib.Path) -> SavedModel:
+def read_checkpoint(
+    path: pathlib.Path,
+    *,
+    dtype: str | None = None,
+    shardings_of: Callable[[ModelConfig], Any] | None = None,
+) -> SavedModel:
     """The model of a run's newest step, or of the step whose folder `path` is; no optimizer state.
 
-    The parameters come in the dtype they were saved in, on the first device, whatever devices the
-    run had. `meta` must hold the model's sizes under `model`.
+    The parameters come in `dtype` or the one they were saved in. `shardings_of` gives, from the
+    sizes found, where they belong, as a tree like them; without it they go to the first device,
+    whatever devices the run had. `meta` must hold the model's sizes under `model`.
     """
     path = pathlib.Path(path).absolute()
     folder = _steps_folder(path)
@@ -208,7 +214,10 @@ def read_checkpoint(path: pathlib.Path) -> SavedModel:
             raise FileNotFoundError(f"{path} holds no complete checkpoint")
         meta = reader.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         config = from_mapping(ModelConfig, meta["model"], f"{path}: model")
-        return SavedModel(config, _read_params(reader, step), folder.parent / TOKENIZER)
+        saved = reader.item_metadata(step)["state"].tree["params"]
+        shardings = None if shardings_of is None else shardings_of(config)
+        params = _read_params(reader, step, placed(saved, dtype=dtype, shardings=shardings))
+        return SavedModel(config, params, folder.parent / TOKENIZER)
 
 
 def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
@@ -224,10 +233,21 @@ def _json_handlers() -> dict[str, ocp.CheckpointHandler]:
     return {"data": ocp.JsonCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
 
 
-def _read_params(reader: ocp.CheckpointManager, step: int) -> Any:
-    """The `params` of a saved state, and nothing else of it."""
-    saved = reader.item_metadata(step)["state"].tree["params"]
-    item = {"params": jax.tree.map(_placed, saved)}
+def placed(tree: Any, *, dtype: str | None = None, shardings: Any = None) -> Any:
+    """Shapes to restore `tree` by: in `dtype` or its own, at `shardings` or on the first device."""
+    shapes = jax.tree.map(_placed, tree)
+    if shardings is None:
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, shapes)
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=place),
+        shapes,
+        shardings,
+    )
+
+
+def _read_params(reader: ocp.CheckpointManager, step: int, wanted: Any) -> Any:
+    """The `params` of a saved state as `wanted` places them, and nothing else of it."""
+    item = {"params": wanted}
     state = ocp.args.PyTreeRestore(
         item=item,
         restore_args=ocp.checkpoint_utils.construct_restore_args(item),

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import pathlib
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from dvmap_jax.hf.load import CONFIG, load_params, read_config, read_json
 from dvmap_jax.model.config import DTYPES, ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.records import from_mapping, to_mapping
-from dvmap_jax.train.checkpoints import TOKENIZER, is_checkpoint, read_checkpoint
+from dvmap_jax.train.checkpoints import TOKENIZER, is_checkpoint, placed, read_checkpoint
 
 RANDOM = "random"
 MODEL, PARAMS = "model.json", "params"  # of a model folder in Orbax form
@@ -52,31 +54,50 @@ class Model:
     tokenizer: pathlib.Path
 
 
-def load_model(source: str | pathlib.Path, dtype: str = "float32") -> Model:
+def load_model(
+    source: str | pathlib.Path,
+    dtype: str = "float32",
+    *,
+    shardings_of: Callable[[ModelConfig], Any] | None = None,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> Model:
     """The model at `source`, a path of any form `WeightsConfig` names, with parameters of `dtype`.
 
+    `shardings_of` gives, from the sizes found, the shardings of the parameters as a tree like
+    them; without it they belong to the first device. Each process reads its own shards only.
+    `progress` is told how many bytes of them are there, and of how many.
     Raises FileNotFoundError or ValueError naming the path and what is wrong with it.
     """
     path = pathlib.Path(source)
     if not path.exists():
         raise FileNotFoundError(f"model {path} does not exist")
     if path.is_file():
-        config, params = read_gguf(path, dtype)
+        config, params = read_gguf(path, dtype, shardings_of=shardings_of, progress=progress)
         return Model(config, params, path)
     if is_checkpoint(path):
-        saved = read_checkpoint(path)
-        return Model(saved.config, _cast(saved.params, dtype), saved.tokenizer)
+        saved = read_checkpoint(path, dtype=dtype, shardings_of=shardings_of)
+        _tell_all(saved.params, progress)
+        return Model(saved.config, saved.params, saved.tokenizer)
     if (path / MODEL).is_file():
-        return _load_orbax(path.absolute(), dtype)
+        model = _load_orbax(path.absolute(), dtype, shardings_of)
+        _tell_all(model.params, progress)
+        return model
     if not (path / CONFIG).is_file():
         raise ValueError(
             f"{path} holds no model; expected {CONFIG}, {MODEL} or a run's checkpoints in it"
         )
     config = read_config(path)
-    return Model(config, load_params(path, config, dtype), path)
+    shardings = None if shardings_of is None else shardings_of(config)
+    params = load_params(path, config, dtype, shardings=shardings, progress=progress)
+    return Model(config, params, path)
 
 
-def save_orbax(model: Model, folder: pathlib.Path) -> None:
+def save_orbax(
+    model: Model,
+    folder: pathlib.Path,
+    *,
+    progress: Callable[[int, int], None] = lambda done, whole: None,
+) -> None:
     """Writes a model folder in Orbax form: sizes, parameters and `model.tokenizer`'s files.
 
     Written beside `folder` and renamed; raises ValueError where `folder` already holds something.
@@ -89,18 +110,20 @@ def save_orbax(model: Model, folder: pathlib.Path) -> None:
         (draft / MODEL).write_text(text, encoding="utf-8")
         with ocp.StandardCheckpointer() as writer:
             writer.save(draft / PARAMS, jax.tree.map(jnp.asarray, model.params))
+        _tell_all(model.params, progress)
         shutil.copytree(model.tokenizer, draft / TOKENIZER)
 
 
-def _load_orbax(folder: pathlib.Path, dtype: str) -> Model:
+def _load_orbax(
+    folder: pathlib.Path, dtype: str, shardings_of: Callable[[ModelConfig], Any] | None
+) -> Model:
     where = folder / MODEL
     config = from_mapping(ModelConfig, read_json(where), str(where))
     if not (folder / PARAMS).is_dir():
         raise FileNotFoundError(f"{folder / PARAMS} does not exist; the model has no parameters")
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    wanted = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+    wanted = placed(
         Transformer(config).abstract_params(dtype),
+        shardings=None if shardings_of is None else shardings_of(config),
     )
     with ocp.StandardCheckpointer() as reader:
         _check_shapes(folder / PARAMS, reader.metadata(folder / PARAMS).item_metadata.tree, wanted)
@@ -119,5 +142,7 @@ def _check_shapes(where: pathlib.Path, stored: dict, wanted: dict) -> None:
             )
 
 
-def _cast(params: dict, dtype: str) -> dict:
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+def _tell_all(params: dict, progress: Callable[[int, int], None]) -> None:
+    """Says that all is done; Orbax reads and writes a tree as one and says nothing between."""
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    progress(size, size)

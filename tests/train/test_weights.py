@@ -1,6 +1,7 @@
 """Models from every form they come in, and what is said of those that are none."""
 
 import json
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import gguf
 import jax
 import numpy as np
 import pytest
+from processes import run_alone
 
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.hf.save import save_model
@@ -60,14 +62,42 @@ def test_hugging_face_folder_gives_back_the_model(model, tmp_path, dtype):
     assert_same(load_model(tmp_path / "m", dtype), model, dtype)
 
 
-def test_workdir_and_step_give_back_the_model(model, tmp_path):
-    with Checkpoints(tmp_path, CheckpointConfig(asynchronous=False)) as checkpoints:
+def save_run(model: Model, workdir: pathlib.Path) -> None:
+    """A run's workdir with one checkpoint, of step 3."""
+    with Checkpoints(workdir, CheckpointConfig(asynchronous=False)) as checkpoints:
         meta = {"model": to_mapping(CONFIG)}
         state = {"params": model.params, "step": np.int32(3)}
         checkpoints.save(3, state, data={}, meta=meta, metrics={})
-    shutil.copytree(model.tokenizer, tmp_path / "tokenizer")
+    shutil.copytree(model.tokenizer, workdir / "tokenizer")
+
+
+def test_workdir_and_step_give_back_the_model(model, tmp_path):
+    save_run(model, tmp_path)
     assert_same(load_model(tmp_path), model)
     assert_same(load_model(tmp_path / "checkpoints" / "3", "bfloat16"), model, "bfloat16")
+
+
+def test_every_form_comes_straight_into_its_shards(model, smollm_file, tmp_path):
+    save_orbax(model, tmp_path / "orbax")
+    save_model(model.params, CONFIG, tmp_path / "hf", carry_from=model.tokenizer)
+    save_run(model, tmp_path / "run")
+    forms = [str(tmp_path / name) for name in ("orbax", "hf", "run")] + [str(smollm_file)]
+    task = pathlib.Path(__file__).with_name("weights_tasks.py")
+    assert json.loads(run_alone(task, "bfloat16", *forms)) == {form: [] for form in forms}
+
+
+@pytest.mark.parametrize("form", ["orbax", "hf", "run"])
+def test_progress_ends_when_all_is_read(model, tmp_path, form):
+    if form == "orbax":
+        save_orbax(model, tmp_path / form)
+    elif form == "hf":
+        save_model(model.params, CONFIG, tmp_path / form, carry_from=model.tokenizer)
+    else:
+        save_run(model, tmp_path / form)
+    told = []
+    params = load_model(tmp_path / form, progress=lambda *sizes: told.append(sizes)).params
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    assert told[-1] == (size, size)
 
 
 def test_no_form_needs_torch(model, tmp_path):
