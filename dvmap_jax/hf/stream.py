@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dvmap_jax.hf.place import blocks
+from dvmap_jax.hf.place import blocks, copy_cast
 
 CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 METADATA = {"format": "pt"}  # transformers reads no file without it
@@ -47,7 +47,8 @@ def write_safetensors(
 
 def _write(file: BinaryIO, entry: Entry, tensor: np.ndarray) -> None:
     for rows in blocks(0, entry.shape[0], entry.num_bytes // max(1, entry.shape[0])):
-        block = np.ascontiguousarray(tensor[rows], np.dtype(entry.dtype))
+        block = np.empty((rows.stop - rows.start, *entry.shape[1:]), np.dtype(entry.dtype))
+        copy_cast(block, tensor[rows])
         file.write(block.view(np.uint8).data)
 
 
