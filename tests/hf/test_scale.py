@@ -58,7 +58,7 @@ def test_a_process_reads_its_own_shards_only(pair):
 def test_two_processes_export_the_bytes_of_one(make_tiny, pair, tmp_path):
     source = make_tiny("qwen3_untied").folder
     config = read_config(source)
-    params = load_params(source, config)
+    params = jax.tree.map(np.asarray, load_params(source, config))  # nothing to gather
     save_model(params, config, tmp_path / "one", max_shard_bytes=SHARD_BYTES, carry_from=source)
     one, two = (
         {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -128,6 +128,16 @@ def test_progress_ends_at_the_whole(make_tiny, tmp_path):
     for told in (read, written):
         assert told == sorted(told)
         assert len(told) > 10 and told[-1] == (size, size)
+
+
+def test_export_compiles_once_a_shape_and_not_once_a_layer(make_tiny, caplog, tmp_path):
+    folder = make_tiny("qwen3_tied", 7).folder  # a depth no other test exports
+    config = read_config(folder)
+    params = load_params(folder, config)
+    with jax.log_compiles():
+        save_model(params, config, tmp_path / "out")
+    compiled = [text for text in caplog.messages if "Finished XLA compilation of jit(pick)" in text]
+    assert 0 < len(compiled) <= len({leaf.shape for leaf in jax.tree.leaves(params)})
 
 
 def test_shardings_of_another_tree_are_refused(make_tiny):

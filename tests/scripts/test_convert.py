@@ -49,6 +49,11 @@ def test_there_and_back_gives_every_byte(convert, folder, tmp_path):
     assert contents(tmp_path / "back") == contents(folder)
 
 
+def test_bars_show_what_is_read_and_written(convert, folder, tmp_path):
+    done = convert(folder, tmp_path / "out")
+    assert "reading: 100%" in done.stderr and "writing: 100%" in done.stderr
+
+
 def test_gguf_becomes_a_folder_transformers_loads(convert, smollm_file, tmp_path):
     out = tmp_path / "out"
     done = convert(smollm_file, out, "--dtype=bfloat16")
