@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dvmap_jax.files import whole_file
+from dvmap_jax.paths import AnyPath, as_path
 from dvmap_jax.survey.answers import parse_options
 from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
 
@@ -102,11 +103,11 @@ class Corpus:
 def read_examples(path: str | Path) -> tuple[Example, ...]:
     """Reads a parquet file, an Arrow folder or a corpus folder holding `examples.parquet`.
 
+    The path may be that of a bucket (`gs://`).
     Raises FileNotFoundError where there is none of these, and ValueError naming the file, the
     row and the column where the content is not that of a corpus.
     """
-    path = Path(path)
-    table, file = _read_table(path)
+    table, file = _read_table(as_path(path))
     frame = table.to_pandas()
     _check_columns(frame, file)
     frame = frame.assign(Options=_joined_options(frame["Options"]))
@@ -133,19 +134,20 @@ def with_frequency(examples: Sequence[Example]) -> tuple[Example, ...]:
     )
 
 
-def _read_table(path: Path) -> tuple[pa.Table, Path]:
+def _read_table(path: AnyPath) -> tuple[pa.Table, AnyPath]:
     if not path.exists():
         raise FileNotFoundError(f"no corpus at {path}; give a parquet file or a corpus folder")
     file = path / EXAMPLES_FILE if path.is_dir() else path
     if path.is_dir() and not file.exists():
         return _read_arrow_folder(path), path
     try:
-        return pq.read_table(file), file
+        with file.open("rb") as source:
+            return pq.read_table(source), file
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} is not a readable parquet file: {_line(error)}") from error
 
 
-def _read_arrow_folder(folder: Path) -> pa.Table:
+def _read_arrow_folder(folder: AnyPath) -> pa.Table:
     """The table of a Hugging Face `save_to_disk` folder, whose state.json lists its files."""
     state = folder / "state.json"
     if not state.exists():
@@ -163,17 +165,17 @@ def _read_arrow_folder(folder: Path) -> pa.Table:
     return pa.concat_tables([_read_arrow(file) for file in files])
 
 
-def _read_arrow(file: Path) -> pa.Table:
+def _read_arrow(file: AnyPath) -> pa.Table:
     if not file.exists():
         raise FileNotFoundError(f"{file} is missing, though {file.parent}/state.json lists it")
     try:
-        with pa.OSFile(str(file)) as source:
+        with file.open("rb") as source:
             return pa.ipc.open_stream(source).read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} is not a readable Arrow stream: {_line(error)}") from error
 
 
-def _check_columns(frame: pd.DataFrame, file: Path) -> None:
+def _check_columns(frame: pd.DataFrame, file: AnyPath) -> None:
     for column in COLUMNS:
         if column not in frame:
             raise ValueError(
@@ -184,7 +186,7 @@ def _check_columns(frame: pd.DataFrame, file: Path) -> None:
         raise ValueError(f"{file} has no rows; a corpus needs at least one example")
 
 
-def _check_values(frame: pd.DataFrame, file: Path) -> None:
+def _check_values(frame: pd.DataFrame, file: AnyPath) -> None:
     for column in COLUMNS:
         texts = frame[column]
         absent = texts.isna() | (texts.astype(str).str.strip() == "")
@@ -201,7 +203,7 @@ def _check_values(frame: pd.DataFrame, file: Path) -> None:
     _refuse(frame, ~keys.isin(known), file, "the answer is not among the options")
 
 
-def _refuse(frame: pd.DataFrame, wrong: pd.Series, file: Path, problem: str) -> None:
+def _refuse(frame: pd.DataFrame, wrong: pd.Series, file: AnyPath, problem: str) -> None:
     """Raises ValueError for the first row, counted from 0, where `wrong` holds."""
     if not wrong.any():
         return
