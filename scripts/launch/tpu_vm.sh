@@ -51,7 +51,7 @@ install_package() {
   on_workers all "set -eu; $refuse; rm -rf dvmap_jax; mkdir dvmap_jax; \
 tar -xzf dvmap_jax.tar.gz -C dvmap_jax; cd dvmap_jax; \
 python3 -m pip install --quiet --user uv; python3 -m uv venv --quiet --python '>=3.11' .venv; \
-python3 -m uv pip install --quiet --python .venv/bin/python -e '.[tpu]'"
+python3 -m uv pip install --quiet --python .venv/bin/python -e '.[tpu,gcs]'"
 }
 
 mount_nfs() {

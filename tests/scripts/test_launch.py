@@ -151,7 +151,7 @@ def test_tpu_vm_dry_run_is_the_training_command(launch):
     [command] = [word for word in start if word.startswith("--command=")]
     inner = shlex.split(command.removeprefix("--command="))
     assert after(inner, ".venv/bin/python")[1 : 1 + len(TRAIN)] == TRAIN
-    assert "-e '.[tpu]'" in " ".join(install)
+    assert "-e '.[tpu,gcs]'" in " ".join(install)
 
 
 def test_tpu_vm_mounts_and_skips_the_installation(launch):
@@ -234,7 +234,7 @@ def test_worker_gets_the_files_of_the_ref_and_the_tpu_extra(launch, worker, inst
         line.removeprefix(f"{worker}/dvmap_jax ") for line in installing.read_text().splitlines()
     ]
     assert [call.split()[2] for call in calls] == ["install", "venv", "pip"]
-    assert calls[-1].endswith("--python .venv/bin/python -e .[tpu]")
+    assert calls[-1].endswith("--python .venv/bin/python -e .[tpu,gcs]")
 
 
 def test_slurm_dry_run_is_the_training_command(launch):
