@@ -64,9 +64,9 @@ train_command() {
 
 # The arguments as one line that a shell reads as these very words again.
 quoted() {
-  local word line="" plain='^[A-Za-z0-9_./:=,@%+-]+$' single="'\\''"
+  local word line="" plain='^[A-Za-z0-9_./:=,@%+-]+$' single="'" escaped="'\\''"
   for word; do
-    [[ $word =~ $plain ]] || word="'${word//\'/$single}'"
+    [[ $word =~ $plain ]] || word="'${word//$single/$escaped}'"
     line+="$word "
   done
   printf '%s' "${line% }"
