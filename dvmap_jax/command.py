@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import pathlib
 import re
 import sys
 import textwrap
@@ -66,6 +67,20 @@ class SeparatedParser(flags.ArgumentParser):
         return [self.kind(part) for part in parts if part]
 
 
+class FolderParser(flags.ArgumentParser):
+    """A flag of a folder to write: one on a disk, since nothing here writes into buckets."""
+
+    syntactic_help = "a folder on a disk"
+
+    def parse(self, argument: str) -> pathlib.Path:
+        """The folder; as a plain path `gs://b/run` would be `gs:/b/run` below this folder."""
+        if not argument or "://" in argument:
+            raise ValueError(
+                "must be a folder on a disk (buckets are only read); copy from there what you keep"
+            )
+        return pathlib.Path(argument)
+
+
 def record_from_flags(kind: type[Record]) -> Record:
     """A config record whose fields are flags of the same names."""
     values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(kind)}
@@ -85,15 +100,21 @@ def moving_bar(description: str, unit: str) -> Iterator[Callable[[int, int], Non
 
 
 @contextlib.contextmanager
-def late_bar(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """As `moving_bar`, but first seen when something is done: an error before it is one line."""
+def late_bar(
+    description: str, unit: str, *, shown: bool = True
+) -> Iterator[Callable[[int, int], None]]:
+    """As `moving_bar`, but first seen when something is done: an error before it is one line.
+
+    Never seen where it is not `shown`, as in all processes of a run but one.
+    """
     with contextlib.ExitStack() as stack:
-        shown: list[Callable[[int, int], None]] = []
+        bars: list[Callable[[int, int], None]] = []
 
         def show(done: int, whole: int) -> None:
-            if not shown:
-                shown.append(stack.enter_context(moving_bar(description, unit)))
-            shown[0](done, whole)
+            if shown and not bars:
+                bars.append(stack.enter_context(moving_bar(description, unit)))
+            for bar in bars:
+                bar(done, whole)
 
         yield show
 

@@ -4,11 +4,13 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
 from dvmap_jax import command
 from dvmap_jax.config import RunConfig, run_config
+from dvmap_jax.processes import end_as_gone, start_processes
 from dvmap_jax.records import leaves, nearest, to_mapping
 
 
@@ -24,10 +26,42 @@ def read_config(holder: flags.FlagHolder) -> RunConfig:
     return run_config(holder.value.to_dict())
 
 
+def define_processes() -> None:
+    """Defines the flags that say which processes make a run; `start_processes` explains them."""
+    flags.DEFINE_enum("distributed", "auto", ("auto", "on", "off"), "Whether others take part.")
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0.")
+    flags.DEFINE_integer("num_processes", 0, "Processes of the run.")
+    flags.DEFINE_integer("process_id", -1, "Which of them this one is, from 0.")
+    flags.DEFINE_integer("coordinator_timeout", 300, "Seconds the processes may take to meet.")
+    flags.DEFINE_integer("heartbeat", 30, "Seconds of silence after which a process is gone.")
+
+
 def run_main(main: Callable[[], None]) -> NoReturn:
-    """Runs a script that takes a run's config; `command.run_main` says how it ends."""
+    """Runs a script that takes a run's config and maybe several processes.
+
+    `command.run_main` says how it ends. Where another process of the run is gone, this one ends
+    at once and says so.
+    """
+
+    def together() -> None:
+        found = flags.FLAGS
+        start_processes(
+            found.distributed,
+            coordinator=found.coordinator,
+            num_processes=found.num_processes,
+            process_id=found.process_id,
+            timeout=found.coordinator_timeout,
+            heartbeat=found.heartbeat,
+        )
+        try:
+            main()
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() > 1:
+                end_as_gone(error)
+            raise
+
     command.run_main(
-        main,
+        together,
         check=check_flags,
         stopped="stopped; the same command goes on from the newest checkpoint",
     )

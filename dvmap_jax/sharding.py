@@ -1,65 +1,188 @@
-"""Mesh axes and logical axes: the one place that says which parameter lives where."""
+"""Mesh axes and logical axes: the one place that says which array lives where.
+
+Parameters, moments and gradients are stored over `fsdp` and `tensor` (`STORED`). A layout says how
+arrays are divided while they are used: "update" divides rows over `data` and `fsdp` and gathers
+weights layer by layer; "swapped", for decoding, exchanges the roles of `fsdp` and `tensor`, so that
+weights stay in pieces through a loop over tokens and rows are divided over what remains.
+"""
 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 MESH_AXES = ("data", "fsdp", "tensor")
+BATCH_AXES = ("data", "fsdp")
+PARALLELISM = ("mesh", "pmap")
+DECODE_LAYOUTS = ("update", "swapped")
 
-# Logical axis of a parameter -> mesh axis; an axis that is absent is replicated.
-RULES = {
+# Logical axis -> mesh axes; one that is absent is replicated.
+STORED = {
     "vocab": "tensor",
     "embed": "fsdp",
     "heads": "tensor",
     "kv_heads": "tensor",
     "mlp": "tensor",
 }
-BATCH_AXES = ("data", "fsdp")
-TEXT_BYTES = 600  # of an error that processes tell one another
+# A table is used in other pieces than it is stored in: looked up by columns and scored by rows, so
+# that neither a whole table nor the logits of all tokens ever lie on one device.
+LAYOUTS = {
+    "update": {
+        "batch": BATCH_AXES,
+        "residual": "tensor",
+        "heads": "tensor",
+        "kv_heads": "tensor",
+        "mlp": "tensor",
+        "lookup_embed": ("fsdp", "tensor"),
+        "scored_vocab": ("tensor", "fsdp"),
+        "table_batch": "data",
+        "sampled_batch": MESH_AXES,
+    },
+    "swapped": {
+        "batch": ("data", "tensor"),
+        "heads": "fsdp",
+        "kv_heads": "fsdp",
+        "mlp": "fsdp",
+        "lookup_embed": "fsdp",
+        "scored_vocab": "fsdp",
+        "table_batch": ("data", "tensor"),
+        "sampled_batch": ("data", "tensor", "fsdp"),
+    },
+}
+# Where a size need not divide: a vocabulary is what it is, the others only save memory.
+MAY_STAY_WHOLE = {"vocab", "lookup_embed", "scored_vocab", "sampled_batch", "residual"}
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each mesh axis; -1 once means all that remain."""
+    """Devices along each mesh axis; -1 once means all that remain.
+
+    `decode` is the layout completions are drawn under: "update", the same as the update's, or
+    "swapped", which spares gathering the weights for every token where `fsdp` is above 1.
+    `parallelism="pmap"` replicates everything and divides rows over the devices of one host.
+    """
 
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
+    decode: str = "update"
+    parallelism: str = "mesh"
 
     def __post_init__(self):
         sizes = (self.data, self.fsdp, self.tensor)
         if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
             raise ValueError(f"mesh sizes are {sizes}; each is positive, at most one is -1")
+        for name, known in (("decode", DECODE_LAYOUTS), ("parallelism", PARALLELISM)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"mesh.{name} is {getattr(self, name)!r}; it must be one of {known}"
+                )
+        if self.parallelism == "pmap" and (self.fsdp, self.tensor) != (1, 1):
+            raise ValueError(
+                "mesh.parallelism is 'pmap', which replicates the parameters; mesh.fsdp and "
+                f"mesh.tensor must be 1, they are {self.fsdp} and {self.tensor}"
+            )
 
 
-def make_mesh(config: MeshConfig) -> Mesh:
-    """The mesh `(data, fsdp, tensor)` over all devices; the sizes must multiply to their number."""
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh `(data, fsdp, tensor)` over the devices, all there are where none are given.
+
+    Raises ValueError where the sizes do not multiply to their number.
+    """
     sizes = [config.data, config.fsdp, config.tensor]
-    devices = jax.device_count()
+    number = len(devices) if devices is not None else jax.device_count()
     known = int(np.prod([size for size in sizes if size > 0]))
-    if -1 in sizes and devices % known == 0:
-        sizes[sizes.index(-1)] = devices // known
-    if -1 in sizes or int(np.prod(sizes)) != devices:
+    if -1 in sizes and number % known == 0:
+        sizes[sizes.index(-1)] = number // known
+    if -1 in sizes or int(np.prod(sizes)) != number:
         raise ValueError(
-            f"mesh (data, fsdp, tensor) = {tuple(sizes)} does not multiply to {devices} devices; "
+            f"mesh (data, fsdp, tensor) = {tuple(sizes)} does not multiply to {number} devices; "
             "set config.mesh"
         )
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(jax.sharding.AxisType.Auto,) * 3)
+    kinds = (jax.sharding.AxisType.Auto,) * len(sizes)
+    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=kinds, devices=devices)
 
 
-def param_shardings(mesh: Mesh, logical_axes) -> object:
-    """Shardings of a tree of logical axis names, one tuple (or None) a parameter."""
+@contextlib.contextmanager
+def use_mesh(config: MeshConfig) -> Iterator[Mesh]:
+    """Makes the mesh and leaves it as the current one for what runs inside."""
+    mesh = make_mesh(config)
+    with jax.set_mesh(mesh):
+        yield mesh
 
-    def place(axes):
-        return NamedSharding(mesh, PartitionSpec(*(RULES.get(axis) for axis in axes)))
 
-    return jax.tree.map(place, logical_axes, is_leaf=lambda axes: isinstance(axes, tuple))
+def without_mesh():
+    """A context without a current mesh, where Flax makes modules: it would place them itself."""
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
+
+
+def constrain(x: jax.Array, axes: Sequence[str | None], layout: str) -> jax.Array:
+    """`x` divided over the current mesh as the layout says of its logical axes, one a dimension.
+
+    Without a mesh it is `x` itself. Dimensions beyond `axes` are not divided.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if not _is_ours(mesh):
+        return x
+    return jax.lax.with_sharding_constraint(x, _spec(mesh, axes, x.shape, LAYOUTS[layout]))
+
+
+def constrain_rows(x: jax.Array) -> jax.Array:
+    """`x`, whose first axis is rows, divided as an update divides them."""
+    return constrain(x, ("batch",), "update")
+
+
+def divided_into(axis: str, layout: str) -> int:
+    """Into how many parts the current mesh divides a dimension under the layout; 1 without one."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if not _is_ours(mesh):
+        return 1
+    return _number(mesh, _as_tuple(LAYOUTS[layout].get(axis)))
+
+
+def constrain_tree(tree, logical_axes, layout: str):
+    """`constrain` for every array of a tree of which another one names the axes."""
+    return jax.tree.map(lambda x, axes: constrain(x, axes, layout), tree, logical_axes)
+
+
+def param_shardings(mesh: Mesh, shapes, logical_axes) -> object:
+    """Where parameters of these shapes are stored, by their logical axis names."""
+
+    def place(leaf, axes):
+        return NamedSharding(mesh, _spec(mesh, axes, leaf.shape, STORED))
+
+    return jax.tree.map(place, shapes, logical_axes)
+
+
+def _spec(mesh, axes: Sequence[str | None], shape: Sequence[int], rules) -> PartitionSpec:
+    return PartitionSpec(
+        *(_mesh_axes(mesh, *pair, rules) for pair in zip(axes, shape, strict=False))
+    )
+
+
+def _mesh_axes(mesh, axis: str | None, size: int, rules) -> tuple[str, ...] | None:
+    """The mesh axes a dimension is divided over; of `MAY_STAY_WHOLE` only those that divide it."""
+    found = _as_tuple(rules.get(axis))
+    while axis in MAY_STAY_WHOLE and size % _number(mesh, found):
+        found = found[:-1]
+    return found or None
+
+
+def _is_ours(mesh) -> bool:
+    return set(MESH_AXES) <= set(mesh.axis_names)
+
+
+def _as_tuple(axes: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (axes,) if isinstance(axes, str) else axes or ()
+
+
+def _number(mesh, axes: Sequence[str]) -> int:
+    return int(np.prod([mesh.shape[axis] for axis in axes]))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -77,17 +200,96 @@ def row_shards(mesh: Mesh) -> int:
     return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
 
 
-def put_rows(mesh: Mesh, tree):
-    """Places a tree of host arrays with rows first on the mesh; rows must divide evenly."""
-    return jax.device_put(tree, row_sharding(mesh))
+def check_divides(mesh: Mesh, sizes: dict[str, tuple[int, str]], layout: str) -> None:
+    """Raises ValueError where a size does not divide over the mesh axes its logical axis has.
+
+    `sizes` gives by logical axis a size and its name; the layout "stored" is that of parameters.
+    """
+    rules = STORED if layout == "stored" else LAYOUTS[layout]
+    for axis, (size, name) in sizes.items():
+        used = _as_tuple(rules.get(axis))
+        if size % _number(mesh, used):
+            product = " x ".join(f"mesh.{axis}" for axis in used)
+            raise ValueError(
+                f"{name} is {size}, which {product} = {_number(mesh, used)} does not divide "
+                f"(layout {layout!r}); choose another mesh or another size"
+            )
 
 
-@contextlib.contextmanager
-def use_mesh(config: MeshConfig) -> Iterator[Mesh]:
-    """Makes the mesh and leaves it as the current one for what runs inside."""
-    mesh = make_mesh(config)
-    with jax.set_mesh(mesh):
-        yield mesh
+def own_rows(count: int) -> np.ndarray:
+    """Which of a batch's rows this process computes: those of its devices, in ascending order.
+
+    All of them without a mesh. Raises ValueError where the mesh does not divide them.
+    """
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return np.arange(count)
+    check_divides(mesh, {"batch": (count, "the number of rows of a batch")}, "update")
+    places = row_sharding(mesh).addressable_devices_indices_map((count,)).values()
+    return np.unique(np.concatenate([np.arange(count)[index] for index in places]))
+
+
+def rows_on_mesh(count: int) -> int:
+    """The least number of rows from `count` on that the current mesh divides in every layout."""
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return count
+    parts = mesh.shape["data"] * math.lcm(mesh.shape["fsdp"], mesh.shape["tensor"])
+    return -(-count // parts) * parts
+
+
+def put_own_rows(tree, count: int):
+    """Arrays of this process's rows, in the order of `own_rows`, as arrays of all `count` rows."""
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return tree
+    own = own_rows(count)
+
+    def put(x):
+        x = np.asarray(x)
+
+        def part(index):
+            return x[np.searchsorted(own, np.arange(count)[index[0]])]
+
+        shape = (count, *x.shape[1:])
+        return jax.make_array_from_callback(shape, row_sharding(mesh), part)
+
+    return jax.tree.map(put, tree)
+
+
+def put_rows(tree):
+    """Arrays of all rows, which every process has, divided over the current mesh."""
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return tree
+
+    def put(x):
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, row_sharding(mesh), lambda index: x[index])
+
+    return jax.tree.map(put, tree)
+
+
+def read_own_rows(tree):
+    """The rows of `own_rows` of arrays divided over the current mesh, as numpy."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, tree)
+
+    def read(x):
+        parts = {
+            shard.index[0].start or 0: np.asarray(shard.data) for shard in x.addressable_shards
+        }
+        return np.concatenate([parts[start] for start in sorted(parts)])
+
+    return jax.tree.map(read, tree)
+
+
+def read_rows(tree):
+    """All rows of arrays divided over the current mesh, as numpy in every process."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, tree)
+    whole = jax.jit(lambda tree: tree, out_shardings=replicated(jax.sharding.get_mesh()))
+    return jax.tree.map(np.asarray, whole(tree))
 
 
 def readable(array: jax.Array | np.ndarray, layer: int | None = None) -> jax.Array | np.ndarray:
@@ -112,32 +314,3 @@ def _picker(stacked: bool, sharding: NamedSharding | None):
         return jax.lax.dynamic_index_in_dim(stack, layer, keepdims=False)
 
     return jax.jit(pick, out_shardings=sharding)
-
-
-def all_succeed(action: Callable[[], None]) -> None:
-    """Runs each process's own `action`; where one of them fails, all of them raise.
-
-    The one that failed raises its own error, the others an OSError that quotes it. All processes
-    must come here together, so an action must not leave others waiting within it.
-    """
-    own = None
-    try:
-        action()
-    except BaseException as error:  # also Ctrl-C: the others would wait for this process
-        own = error
-    failures = _exchange("" if own is None else f"{own}" or type(own).__name__)
-    if own is not None:
-        raise own
-    for process, text in enumerate(failures):
-        if text:
-            raise OSError(f"process {process} of {len(failures)} failed: {text}")
-
-
-def _exchange(text: str) -> list[str]:
-    """The texts of all processes, in their order, cut where they are long."""
-    if jax.process_count() == 1:
-        return [text]
-    data = text.encode("utf-8")[:TEXT_BYTES]
-    padded = np.frombuffer(data.ljust(TEXT_BYTES, b"\0"), np.uint8)
-    rows = multihost_utils.process_allgather(padded)
-    return [bytes(row).rstrip(b"\0").decode("utf-8", errors="replace") for row in rows]

@@ -10,7 +10,7 @@ import pathlib
 
 from absl import flags
 
-from dvmap_jax.command import SeparatedParser, moving_bar, record_from_flags, run_main
+from dvmap_jax.command import FolderParser, SeparatedParser, moving_bar, record_from_flags, run_main
 from dvmap_jax.records import to_mapping
 from dvmap_jax.survey.archetypes import LABELS, RULES, RuleConfig
 from dvmap_jax.survey.benchmark import BenchmarkConfig
@@ -24,7 +24,7 @@ from dvmap_jax.survey.synthetic_survey import write_synthetic_survey
 from dvmap_jax.survey.waves import joined_codebook, read_surveys
 
 SURVEY = flags.DEFINE_list("survey", None, "The survey's files.", required=True)
-OUTPUT = flags.DEFINE_string("output", None, "Folder of the corpus.", required=True)
+OUTPUT = flags.DEFINE(FolderParser(), "output", None, "Folder of the corpus.", required=True)
 CODEBOOK = flags.DEFINE_list("codebook", [], "Codebooks, one or one a file; default wave 7's.")
 COMPARE = flags.DEFINE_string("compare", "", "Folder of an older corpus.")
 QUESTION_IDS = flags.DEFINE_list("questions", [], "Question ids, or all; default the released 16.")
@@ -54,7 +54,7 @@ flags.DEFINE_integer("seed", 0, "Of the splits, and of the synthetic survey.")
 
 def main() -> None:
     """Reads, builds, and prints how many examples are where."""
-    output, invented = pathlib.Path(OUTPUT.value), SURVEY.value == [SYNTHETIC]
+    output, invented = OUTPUT.value, SURVEY.value == [SYNTHETIC]
     paths = [pathlib.Path(name) for name in SURVEY.value]
     if invented:
         people = {"num_respondents": RESPONDENTS.value, "seed": flags.FLAGS.seed}

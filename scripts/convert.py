@@ -9,13 +9,13 @@ import tempfile
 
 from absl import flags
 
-from dvmap_jax.command import late_bar, run_main
+from dvmap_jax.command import FolderParser, late_bar, run_main
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.hf.save import check_target, save_model
 from dvmap_jax.train.weights import Model, load_model, save_orbax
 
 SOURCE = flags.DEFINE_string("source", None, "A run, step, model folder or FILE.gguf.")
-TARGET = flags.DEFINE_string("target", None, "The folder to write; it must not hold anything else.")
+TARGET = flags.DEFINE(FolderParser(), "target", None, "The folder to write; nothing else in it.")
 FORMAT = flags.DEFINE_enum("format", "hf", ["hf", "orbax"], "The form of the target.")
 DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "The target's precision.")
 
@@ -25,7 +25,7 @@ def main() -> None:
     for flag in (SOURCE, TARGET):
         if not flag.value:
             raise ValueError(f"--{flag.name} is missing")
-    target = pathlib.Path(TARGET.value)
+    target = TARGET.value
     if FORMAT.value == "hf":
         check_target(target)
     with late_bar("reading", "B") as progress:

@@ -4,14 +4,13 @@
 split, stand beside the model.
 """
 
-import pathlib
 from collections.abc import Sequence
 
 import jax
 import pandas as pd
 from absl import flags
 
-from dvmap_jax.command import moving_bar, run_main
+from dvmap_jax.command import FolderParser, moving_bar, run_main
 from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.evaluation.baselines import BASELINES, baseline_results
@@ -26,7 +25,7 @@ from dvmap_jax.train.weights import load_model
 
 MODEL = flags.DEFINE_string("model", None, "Folder, GGUF file or baseline:NAME.", required=True)
 BENCHMARK = flags.DEFINE_string("benchmark", None, "Examples to answer.", required=True)
-OUTPUT = flags.DEFINE_string("output", None, "Folder for the results.", required=True)
+OUTPUT = flags.DEFINE(FolderParser(), "output", None, "Folder for the results.", required=True)
 MODE = flags.DEFINE_enum("mode", "score", MODES, "Score options, or generate and read.")
 TRAIN = flags.DEFINE_string("train", "", "Examples the baselines are fitted on.")
 TEMPLATE = flags.DEFINE_string("template", "reasoning", "Prompt template.")
@@ -55,7 +54,7 @@ def main() -> None:
     names = BASELINES if train else ("uniform",)
     metrics = {name: accuracy_metrics(baseline_results(name, train, examples)) for name in names}
     metrics[MODEL.value] = accuracy_metrics(results)
-    write_results(pathlib.Path(OUTPUT.value), results, metrics)
+    write_results(OUTPUT.value, results, metrics)
     print(results_table(list(metrics.items())))
 
 

@@ -1,24 +1,34 @@
-"""Trains: `train.py --config=configs/demo.py --workdir=DIR [--config.a.b=value ...]`."""
+"""Trains: `train.py --config=configs/demo.py --workdir=DIR [--config.a.b=value ...]`.
 
-import pathlib
+Several processes make one run where each runs this same command: on TPU slices, Slurm, Open MPI
+and Kubernetes they find each other, elsewhere `--coordinator=HOST:PORT --num_processes=N
+--process_id=I` say who they are.
+"""
 
+import jax
 from absl import flags
 
-from dvmap_jax.run_flags import define_config, read_config, run_main
+from dvmap_jax.command import FolderParser, late_bar
+from dvmap_jax.run_flags import define_config, define_processes, read_config, run_main
 from dvmap_jax.train.finish import finish
 from dvmap_jax.train.trainer import train
 
 CONFIG = define_config()
-WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
+define_processes()
+WORKDIR = flags.DEFINE(FolderParser(), "workdir", None, "The run's folder.", required=True)
 
 
 def main() -> None:
     """Trains to the end, exports, and prints what was reached and where it lies."""
-    config = read_config(CONFIG)
-    workdir = pathlib.Path(WORKDIR.value)
-    trained = train(config, workdir)
-    print(finish(config, workdir))
-    if not trained:
+    config, workdir = read_config(CONFIG), WORKDIR.value
+    first = jax.process_index() == 0
+    with late_bar("reading weights", "B", shown=first) as reading:
+        trained = train(config, workdir, reading)
+    with late_bar("exporting", "B", shown=first) as exporting:
+        text = finish(config, workdir, exporting)
+    if first:
+        print(text)
+    if first and not trained:
         print(f"finished earlier; to start over remove {workdir} or use another --workdir")
 
 

@@ -40,11 +40,16 @@ def run_alone(
     return done.stdout
 
 
-def run_pair(script: pathlib.Path, *arguments: object) -> list[subprocess.CompletedProcess]:
-    """Two processes of four devices each; they find COORDINATOR and PROCESS in the environment."""
+def free_address() -> str:
+    """An address of this machine where nobody listens yet."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def run_pair(script: pathlib.Path, *arguments: object) -> list[subprocess.CompletedProcess]:
+    """Two processes of four devices each; they find COORDINATOR and PROCESS in the environment."""
+    address = free_address()
     running = [
         start(script, *arguments, devices=4, COORDINATOR=address, PROCESS=str(process))
         for process in range(2)

@@ -1,13 +1,18 @@
 """A person's mistake on the command line is one line and a non-zero exit code."""
 
+import pathlib
 import subprocess
 import sys
 
 import pytest
 
+from dvmap_jax.command import FolderParser
+
+ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = """
-from dvmap_jax.run_flags import define_config, read_config, run_main
+from dvmap_jax.run_flags import define_config, define_processes, read_config, run_main
 CONFIG = define_config()
+define_processes()
 def main():
     run = read_config(CONFIG)
     if run.num_steps == 13:
@@ -85,3 +90,30 @@ def test_a_fault_of_the_program_shows_where_it_is(folder):
 def test_traceback_can_be_asked_for(folder):
     done = run(folder, "--config=good.py", "--config.num_steps=13", "--traceback")
     assert "Traceback" in done.stderr
+
+
+def test_folder_is_one_on_a_disk(tmp_path):
+    assert FolderParser().parse(str(tmp_path)) == tmp_path
+    for name in ("gs://bucket/run", "s3://bucket/run", ""):
+        with pytest.raises(ValueError, match="must be a folder on a disk"):
+            FolderParser().parse(name)
+
+
+@pytest.mark.parametrize(
+    ("script", "flag", "others"),
+    [
+        ("train", "workdir", ["--config=configs/demo.py"]),
+        ("convert", "target", ["--source=absent"]),
+        ("evaluate", "output", ["--model=absent", "--benchmark=absent"]),
+        ("build_corpus", "output", ["--survey=synthetic"]),
+    ],
+)
+def test_no_script_makes_a_folder_of_a_buckets_name(tmp_path, script, flag, others):
+    command = [sys.executable, ROOT / "scripts" / f"{script}.py", f"--{flag}=gs://bucket/x"]
+    others = [other.replace("configs/", f"{ROOT}/configs/") for other in others]
+    done = subprocess.run(
+        [*command, *others], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"--{flag}=gs://bucket/x: must be a folder on a disk" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -16,17 +16,20 @@ ROOMS = {
     "records": set(),
     "files": set(),
     "paths": set(),
+    "processes": set(),
     "sharding": set(),
     "survey": set(),
     "data": {"survey", "sharding"},
     "model": {"sharding"},
-    "hf": {"model", "sharding"},
-    "rl": {"survey", "data", "model", "sharding"},
+    "hf": {"model", "sharding", "processes"},
+    "rl": {"survey", "data", "model", "sharding", "processes"},
     "evaluation": {"survey", "data", "model", "sharding"},
     "config": {"survey", "data", "model", "rl", "evaluation", "sharding", "train"},
-    "train": {"survey", "data", "model", "hf", "rl", "evaluation", "sharding", "config"},
+    "train": {
+        *("survey", "data", "model", "hf", "rl", "evaluation", "sharding", "processes", "config"),
+    },
     "command": set(),
-    "run_flags": {"config", "command"},
+    "run_flags": {"config", "command", "processes"},
 }
 # Packages that a room must not know.
 FOREIGN = {

@@ -54,12 +54,14 @@ class DataConfig:
 class PromptBatch:
     """Levels of B trees whose last has N prompts each, and the examples in row-major order.
 
-    `examples` has None where a row is padding; `rows` numbers prompts across all processes.
+    `examples` has None where a row is padding; `rows` numbers prompts across all processes, whose
+    batch has `num_roots` trees together.
     """
 
     levels: tuple[TokenRows, ...]
     examples: tuple[Example | None, ...]
     rows: Int[np.ndarray, "B N"]
+    num_roots: int
 
 
 def prompt_tokens(
@@ -93,19 +95,14 @@ class PromptStream:
         tokenizer: Tokenizer,
         config: DataConfig,
         *,
-        process: tuple[int, int] = (0, 1),
+        own: Int[np.ndarray, " b"] | None = None,
     ):
-        """`process` is (index, count); each takes its rows of every global batch.
+        """`own` are the rows of every global batch that this process computes, all where None.
 
-        Raises ValueError where a prompt is over-long (`overlong="error"`), where none
-        remains, or where the batch does not divide among the processes.
+        Raises ValueError where a prompt is over-long (`overlong="error"`) or where none remains.
         """
-        if config.batch_size % process[1]:
-            raise ValueError(
-                f"data.batch_size is {config.batch_size}; {process[1]} processes do not divide it"
-            )
         self.examples, self.tokenizer, self.config = examples, tokenizer, config
-        self._process = process
+        self._own = np.arange(config.batch_size) if own is None else np.asarray(own)
         share = config.batch_by == "archetype"
         units = archetype_units(examples, config.questions) if share else _singles(examples)
         self.units, self._sizes, self.num_skipped = self._measure(units)
@@ -178,19 +175,17 @@ class PromptStream:
 
     def _batch(self, indices: np.ndarray) -> PromptBatch:
         """The rows of this process of one global batch, padded to the global batch's sizes."""
-        index, count = self._process
-        share = len(indices) // count
         trees, examples = [], []
-        for number in indices[index * share : (index + 1) * share]:
+        for number in indices[self._own]:
             unit = self.units[number]
             trees.append(self._tree(self._tokens(unit)))
             padding = [None] * (self._branches - len(unit))
             examples += [self.examples[i] for i in unit] + padding
         sizes = self._padded_sizes(indices)
         rows = np.arange(len(indices) * self._branches, dtype=np.int32)
-        rows = rows.reshape(len(indices), self._branches)[index * share : (index + 1) * share]
+        rows = rows.reshape(len(indices), self._branches)[self._own]
         levels = stack_trees(trees, branches=self._branches, sizes=sizes)
-        return PromptBatch(levels, tuple(examples), rows)
+        return PromptBatch(levels, tuple(examples), rows, len(indices))
 
     def _padded_sizes(self, indices: np.ndarray) -> tuple[int, int]:
         trunk, branch = self._sizes[indices].max(axis=0)

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -15,6 +14,7 @@ from dvmap_jax.model.decode import make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level, branch_logprobs
+from dvmap_jax.sharding import put_rows, read_rows, rows_on_mesh
 from dvmap_jax.survey.answers import read_lenient, read_strict
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.prompts import option_completion
@@ -29,7 +29,8 @@ class EvaluationConfig:
     `max_examples` (scored) and `max_generated` bound the examples, 0 means all of them.
 
     `normalize` divides an option's log-probability by its number of tokens ("mean") or
-    not ("sum"). `batch_size` counts archetypes.
+    not ("sum"). `batch_size` counts archetypes; where a mesh does not divide it, the next number
+    that it divides is taken.
     """
 
     modes: tuple[str, ...] = ("score",)
@@ -83,11 +84,13 @@ class Evaluator:
         *,
         config: EvaluationConfig,
         data: DataConfig,
+        decoder: Transformer | None = None,
     ):
+        """`decoder` is the model in the layout that completions are drawn under."""
         self.tokenizer, self.config, self.data = tokenizer, config, data
         sampling = SamplingConfig(temperature=config.temperature, max_tokens=config.max_tokens)
         self._logprobs = jax.jit(lambda *args: branch_logprobs(model, *args)[0])
-        self._decode = make_decoder(model, eos_ids=tokenizer.eos_ids, sampling=sampling)
+        self._decode = make_decoder(decoder or model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
     def __call__(
         self,
@@ -121,10 +124,11 @@ class Evaluator:
         trees = [prompt_tree([tokens[i] for i in unit], share=True) for unit in units]
         sizes = _sizes(trees)
         branches = max(len(unit) for unit in units)
-        for start in range(0, len(units), self.config.batch_size):
-            part = slice(start, start + self.config.batch_size)
-            padding = self.config.batch_size - len(units[part])
-            numbers = np.full((self.config.batch_size, branches), -1)
+        batch_size = rows_on_mesh(self.config.batch_size)
+        for start in range(0, len(units), batch_size):
+            part = slice(start, start + batch_size)
+            padding = batch_size - len(units[part])
+            numbers = np.full((batch_size, branches), -1)
             for row, unit in enumerate(units[part]):
                 numbers[row, : len(unit)] = unit
             absent = [PromptTree((), ())] * padding
@@ -152,7 +156,8 @@ class Evaluator:
         B, N = batch.numbers.shape
         size = bucket(max(len(row) for row in encoded))
         branches = pad_rows(encoded, (B, N * options, size))
-        logprobs = np.asarray(self._logprobs(params, _levels(batch.levels), Level(*branches)))
+        inputs = put_rows((_levels(batch.levels), Level(*branches)))
+        logprobs = read_rows(self._logprobs(params, *inputs))
         counted = np.arange(size) < branches.lengths[..., None]
         sums = np.where(counted, logprobs, 0).sum(axis=-1)
         if self.config.normalize == "mean":
@@ -169,8 +174,7 @@ class Evaluator:
         rows = np.maximum(batch.numbers, 0)[..., None] * samples + np.arange(samples)
         rows = rows.reshape(B, N * samples).astype(np.int32)
         key = jax.random.fold_in(jax.random.key(self.config.seed), 2)  # 2: the purpose "evaluate"
-        drawn = self._decode(params, _levels(batch.levels), jnp.asarray(rows), key)
-        drawn = jax.tree.map(np.asarray, drawn)
+        drawn = read_rows(self._decode(params, *put_rows((_levels(batch.levels), rows)), key))
         tokens = drawn.tokens.reshape(B * N, samples, -1)
         lengths = drawn.lengths.reshape(B * N, samples)
         ended = drawn.ended.reshape(B * N, samples)

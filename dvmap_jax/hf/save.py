@@ -23,7 +23,8 @@ from dvmap_jax.hf.load import CONFIG, INDEX, WEIGHTS, leaf, read_json
 from dvmap_jax.hf.names import Tensor, hf_fields, tensors
 from dvmap_jax.hf.stream import Entry, write_safetensors
 from dvmap_jax.model.config import DTYPES, ModelConfig
-from dvmap_jax.sharding import all_succeed, readable
+from dvmap_jax.processes import all_succeed
+from dvmap_jax.sharding import readable
 
 GENERATION_CONFIG = "generation_config.json"
 # Carried along from the folder the model or its tokenizer came from.

@@ -31,12 +31,14 @@ def attend(
     keys: Float[Array, "B N K T H"],
     values: Float[Array, "B N K T H"],
     context: tuple[LayerBlock, ...],
+    query_chunk: int = 0,
 ) -> Float[Array, "B N T M H"]:
     """Each branch attends to all of its ancestors and causally to its own tokens.
 
     M is the number of query heads, a multiple of the K key/value heads. A block of
     `context` has Ni rows, Ni dividing N: branch n reads row n // (N / Ni) of it. Scores,
-    softmax and sums are at least float32.
+    softmax and sums are at least float32. At most `query_chunk` of the T queries (0: all) are
+    scored at a time, and scored again for the gradient, so that scores of T x T never exist.
     """
     B, N, T, M, H = query.shape
     K = keys.shape[2]
@@ -44,10 +46,27 @@ def attend(
     grouped = scaled.reshape(B, N, T, K, M // K, H).transpose(
         0, 1, 3, 4, 2, 5
     )  # [B, N, K, G, T, H]
-    parts = [_over_ancestor(grouped, block) for block in context]
-    parts.append(_over_self(grouped, keys, values))
-    merged = _merge(parts).astype(query.dtype)
+    size = _chunk_size(T, query_chunk)
+
+    def one(start, rows):
+        parts = [_over_ancestor(rows, block) for block in context]
+        parts.append(_over_self(rows, keys, values, start))
+        return _merge(parts).astype(query.dtype)
+
+    if size == T:
+        merged = one(0, grouped)
+    else:
+        chunks = jnp.moveaxis(grouped.reshape(B, N, K, M // K, T // size, size, H), 4, 0)
+        starts = jnp.arange(0, T, size)
+        merged = jax.lax.map(jax.checkpoint(lambda inputs: one(*inputs)), (starts, chunks))
+        merged = jnp.moveaxis(merged, 0, 4).reshape(grouped.shape)
     return merged.transpose(0, 1, 4, 2, 3, 5).reshape(B, N, T, M, H)
+
+
+def _chunk_size(size: int, limit: int) -> int:
+    """The largest divisor of `size` that is at most `limit`; all of it where that is 0."""
+    limit = min(limit or size, size)
+    return next(part for part in range(limit, 0, -1) if size % part == 0)
 
 
 def _over_ancestor(query: Float[Array, "B N K G T H"], block: LayerBlock) -> Partial:
@@ -66,10 +85,11 @@ def _over_ancestor(query: Float[Array, "B N K G T H"], block: LayerBlock) -> Par
     return Partial(*(unfold(x) for x in part))
 
 
-def _over_self(query: Float[Array, "B N K G T H"], keys: Array, values: Array) -> Partial:
+def _over_self(query: Float[Array, "B N K G T H"], keys: Array, values: Array, start) -> Partial:
+    """Queries from position `start` on over the branch's own keys up to their own position."""
     B, N, K, G, T, H = query.shape
-    causal = jnp.arange(T)[:, None] >= jnp.arange(T)
-    causal = jnp.broadcast_to(causal, (G, T, T)).reshape(G * T, T)
+    causal = start + jnp.arange(T)[:, None] >= jnp.arange(keys.shape[3])
+    causal = jnp.broadcast_to(causal, (G, *causal.shape)).reshape(G * T, -1)
     part = _softmax_part(query.reshape(B, N, K, G * T, H), keys, values, causal)
     return Partial(*(x.reshape(B, N, K, G, T, x.shape[-1]) for x in part))
 

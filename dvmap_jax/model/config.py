@@ -62,19 +62,27 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig:
-    """Precision, rematerialisation and chunk sizes; none of them changes the mathematics."""
+    """Precision, rematerialisation and chunk sizes; none of them changes the mathematics.
+
+    `logprob_chunk` bounds the tokens whose logits exist at the same time, for each part that rows
+    are divided into; `attention_chunk` the queries of a row that are scored together, 0: all.
+    """
 
     dtype: str = "float32"
     remat: str = "layer"
-    logprob_chunk: int = 1024  # tokens whose logits exist at the same time
+    logprob_chunk: int = 1024
+    attention_chunk: int = 0
 
     def __post_init__(self):
         if self.dtype not in DTYPES:
             raise ValueError(f"compute.dtype is {self.dtype!r}; it must be one of {DTYPES}")
         if self.remat not in REMAT_POLICIES:
             raise ValueError(f"compute.remat is {self.remat!r}; it must be one of {REMAT_POLICIES}")
-        if self.logprob_chunk < 1:
-            raise ValueError(f"compute.logprob_chunk is {self.logprob_chunk}; it must be positive")
+        if self.logprob_chunk < 1 or self.attention_chunk < 0:
+            raise ValueError(
+                f"compute.logprob_chunk is {self.logprob_chunk} and attention_chunk "
+                f"{self.attention_chunk}; they must be positive and not negative"
+            )
 
 
 def _qwen3(width: int, mlp_width: int, num_layers: int, num_heads: int, tied: bool) -> ModelConfig:

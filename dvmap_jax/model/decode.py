@@ -9,8 +9,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from dvmap_jax.model.sampling import SamplingConfig, row_keys, sample
-from dvmap_jax.model.transformer import Block, Transformer
+from dvmap_jax.model.transformer import KEPT, Block, Transformer
 from dvmap_jax.model.tree import Level, Prefix, prefill, start_positions
+from dvmap_jax.sharding import constrain, constrain_rows
 
 
 @struct.dataclass
@@ -48,7 +49,8 @@ def decode(
 
     `rows` are global numbers: together with `key` they alone decide what is drawn. A trunk
     row of length 0 is padding and its branches end at once. The prompt's keys and values
-    are computed and stored once; each branch grows a block of its own.
+    are computed and stored once; each branch grows a block of its own. `params` may be
+    those of `Transformer.in_use`.
     """
     prefix = prefill(model, params, levels)
     branches = rows.shape[1]
@@ -74,12 +76,40 @@ def decode(
 def make_decoder(
     model: Transformer, *, eos_ids: tuple[int, ...], sampling: SamplingConfig
 ) -> Callable[[dict, tuple[Level, ...], Int[Array, "B M"], Array], Completions]:
-    """`decoder(params, levels, rows, key) -> Completions`: `decode` compiled for one sampling."""
+    """`decoder(params, levels, rows, key) -> Completions`: `decode` compiled for one sampling.
+
+    On a mesh weights move once into the model's layout, and completions come divided by rows as
+    an update takes them. Raises ValueError where `sampling.batch_size` does not divide the rows.
+    """
 
     def run(params, levels, rows, key):
-        return decode(model, params, levels, rows=rows, key=key, eos_ids=eos_ids, sampling=sampling)
+        params = model.in_use(params)
+
+        def part(inputs):
+            levels, rows = jax.tree.map(lambda x: constrain(x, ("batch",), model.layout), inputs)
+            how = {"key": key, "eos_ids": eos_ids, "sampling": sampling}
+            return decode(model, params, levels, rows=rows, **how)
+
+        parts = _parts((levels, rows), sampling.batch_size)
+        drawn = jax.lax.map(part, parts) if parts else part((levels, rows))
+        if parts:
+            drawn = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), drawn)
+        return jax.tree.map(constrain_rows, drawn)
 
     return jax.jit(run)
+
+
+def _parts(tree, size: int):
+    """The rows of every array in parts of `size`; None where there is one part."""
+    count = jax.tree.leaves(tree)[0].shape[0]
+    if not size or size >= count:
+        return None
+    if count % size:
+        raise ValueError(
+            f"sampling.batch_size is {size}, which does not divide a batch of {count}; choose "
+            "another, or 0 for all at once"
+        )
+    return jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), tree)
 
 
 def _initial(model: Transformer, prefix: Prefix, size: int, fold: int) -> _Decoding:
@@ -88,10 +118,11 @@ def _initial(model: Transformer, prefix: Prefix, size: int, fold: int) -> _Decod
     B, M, _ = hidden.shape
     shape = (config.num_layers, B, M, config.num_kv_heads, size, config.head_dim)
     counts = jnp.zeros((B, M), jnp.int32)
+    empty = constrain(jnp.zeros(shape, model.dtype), KEPT, model.layout)
     return _Decoding(
         index=jnp.zeros((), jnp.int32),
         hidden=hidden,
-        own=Block(jnp.zeros(shape, model.dtype), jnp.zeros(shape, model.dtype), counts),
+        own=Block(empty, empty, counts),
         tokens=jnp.zeros((B, M, size), jnp.int32),
         logprobs=jnp.zeros((B, M, size), jnp.promote_types(model.dtype, jnp.float32)),
         lengths=counts,
@@ -103,6 +134,7 @@ def _decode_one(model, params, context, starts, keys, eos_ids, sampling, state: 
     """Draws one token for every branch, then extends the branches by it."""
     shape = state.lengths.shape
     logits = model.logits(params, state.hidden).reshape(-1, model.config.vocab_size)
+    logits = constrain(logits, ("sampled_batch", None), model.layout)  # rows, for whole ones
     drawn, logprobs = sample(logits, keys, state.index, sampling)
     alive = ~state.ended
     token = jnp.where(alive, drawn.reshape(shape).astype(jnp.int32), 0)

@@ -1,5 +1,7 @@
 """Projections, norms, rotary positions and one decoder layer, as Flax NNX modules."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,9 +9,17 @@ from jaxtyping import Array, Float, Int
 
 from dvmap_jax.model.attention import LayerBlock, attend
 from dvmap_jax.model.config import ModelConfig, RopeScaling
+from dvmap_jax.sharding import constrain
 
 # Parameters carry logical axis names; they meet a mesh in sharding.py, not when they are created.
 nnx.use_eager_sharding(False)
+
+
+class How(NamedTuple):
+    """What a layer's result does not depend on: where its arrays lie, and in what pieces."""
+
+    layout: str
+    query_chunk: int
 
 
 def full_precision(x: Array) -> Array:
@@ -114,19 +124,23 @@ class Attention(nnx.Module):
         x: Float[Array, "B N T D"],
         rope: tuple[Array, Array],
         context: tuple[LayerBlock, ...],
+        how: How,
     ) -> tuple[Float[Array, "B N T D"], Float[Array, "B N K T H"], Float[Array, "B N K T H"]]:
-        q = self._heads(self.q(x), self.config.num_heads)
-        k = self._heads(self.k(x), self.config.num_kv_heads)
-        v = self._heads(self.v(x), self.config.num_kv_heads)
+        q = self._heads(self.q(x), self.config.num_heads, "heads", how)
+        k = self._heads(self.k(x), self.config.num_kv_heads, "kv_heads", how)
+        v = self._heads(self.v(x), self.config.num_kv_heads, "kv_heads", how)
         if self.config.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = rotate(q, rope), rotate(k, rope)
         k, v = k.swapaxes(2, 3), v.swapaxes(2, 3)  # [B, N, K, T, H]
-        mixed = attend(q, keys=k, values=v, context=context)
+        mixed = attend(q, keys=k, values=v, context=context, query_chunk=how.query_chunk)
+        mixed = constrain(mixed, ("batch", None, None, "heads", None), how.layout)
         return self.o(mixed.reshape(*x.shape[:3], -1)), k, v
 
-    def _heads(self, x: Float[Array, "B N T M"], heads: int) -> Float[Array, "B N T K H"]:
-        return x.reshape(*x.shape[:3], heads, self.config.head_dim)
+    def _heads(self, x: Float[Array, "B N T M"], heads: int, axis: str, how: How):
+        """Splits what a projection gives into its heads: [B, N, T, heads, H]."""
+        x = x.reshape(*x.shape[:3], heads, self.config.head_dim)
+        return constrain(x, ("batch", None, None, axis, None), how.layout)
 
 
 class GatedMLP(nnx.Module):
@@ -139,8 +153,9 @@ class GatedMLP(nnx.Module):
         self.up = Projection(width, mlp_width, axes=("embed", "mlp"), **how)
         self.down = Projection(mlp_width, width, axes=("mlp", "embed"), **how)
 
-    def __call__(self, x: Float[Array, "B N T D"]) -> Float[Array, "B N T D"]:
-        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+    def __call__(self, x: Float[Array, "B N T D"], layout: str) -> Float[Array, "B N T D"]:
+        gated = jax.nn.silu(self.gate(x)) * self.up(x)
+        return self.down(constrain(gated, ("batch", None, None, "mlp"), layout))
 
 
 class Layer(nnx.Module):
@@ -152,7 +167,10 @@ class Layer(nnx.Module):
         self.mlp_norm = RMSNorm(config.width, epsilon=config.norm_epsilon, rngs=rngs)
         self.mlp = GatedMLP(config, rngs=rngs)
 
-    def __call__(self, x, rope, context):
-        mixed, keys, values = self.attention(self.attention_norm(x), rope, context)
-        x = x + mixed
-        return x + self.mlp(self.mlp_norm(x)), keys, values
+    def __call__(self, x, rope, context, how: How):
+        inner, stream = (("batch", None, None, last) for last in (None, "residual"))
+        normed = constrain(self.attention_norm(x), inner, how.layout)
+        mixed, keys, values = self.attention(normed, rope, context, how)
+        x = x + constrain(mixed, stream, how.layout)
+        normed = constrain(self.mlp_norm(x), inner, how.layout)
+        return x + constrain(self.mlp(normed, how.layout), stream, how.layout), keys, values

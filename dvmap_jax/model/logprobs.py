@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dvmap_jax.model.layers import full_precision
+from dvmap_jax.sharding import constrain, divided_into
+
+SCORED = ("table_batch", None, None)  # axes of the hidden states of a chunk
 
 
 def token_logprobs(
@@ -16,45 +19,52 @@ def token_logprobs(
     *,
     temperature: float = 1.0,
     chunk: int = 1024,
+    layout: str = "update",
 ) -> tuple[Float[Array, "*B"], Float[Array, "*B"]]:
     """Natural-log probability of each target and entropy of its distribution, in nats.
 
-    The head is applied to `chunk` positions at a time and applied again in the backward
-    pass, so no array of positions x vocabulary exists. Softmax is at least float32 and of
-    logits / temperature.
+    The head is applied to `chunk` positions at a time, of each part that the first axis is divided
+    into, and applied again in the backward pass, so no array of positions x vocabulary exists.
+    Softmax is at least float32 and of logits / temperature. On a mesh the vocabulary of a chunk's
+    logits is divided; sums over it are what devices exchange.
     """
     shape = targets.shape
-    hidden, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
-    size = targets.shape[0]
-    chunk = min(chunk, size)
-    padding = -size % chunk
-    hidden = jnp.pad(hidden, ((0, padding), (0, 0))).reshape(-1, chunk, hidden.shape[-1])
-    targets = jnp.pad(targets, (0, padding)).reshape(-1, chunk)
-    logprobs, entropies = _chunks(temperature, hidden, head.astype(hidden.dtype), targets)
-    return logprobs.reshape(-1)[:size].reshape(shape), entropies.reshape(-1)[:size].reshape(shape)
+    parts = divided_into("batch", layout)
+    rows = shape[0] if parts > 1 else 1  # tokens of one row stay together where rows are divided
+    hidden, targets = hidden.reshape(rows, -1, hidden.shape[-1]), targets.reshape(rows, -1)
+    size = targets.shape[1]
+    number = -(-size // max(1, chunk * parts // rows))
+    padding = -size % number
+    hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))
+    hidden = jnp.moveaxis(hidden.reshape(rows, number, -1, hidden.shape[-1]), 1, 0)
+    targets = jnp.moveaxis(jnp.pad(targets, ((0, 0), (0, padding))).reshape(rows, number, -1), 1, 0)
+    found = _chunks(temperature, layout, hidden, head.astype(hidden.dtype), targets)
+    found = (jnp.moveaxis(x, 0, 1).reshape(rows, -1)[:, :size].reshape(shape) for x in found)
+    return tuple(found)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chunks(temperature, hidden, head, targets):
-    """Both results for hidden [C, T, D] and targets [C, T], one chunk of T positions at a time."""
-    return _forward(temperature, hidden, head, targets)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _chunks(temperature, layout, hidden, head, targets):
+    """Both results for hidden [C, B, T, D] and targets [C, B, T], one of C chunks at a time."""
+    return _forward(temperature, layout, hidden, head, targets)[0]
 
 
-def _logits(temperature, hidden, head):
+def _logits(temperature, layout, hidden, head):
     wide = jnp.promote_types(hidden.dtype, jnp.float32)
-    logits = jnp.einsum("td,vd->tv", hidden, head, preferred_element_type=wide)
-    return full_precision(logits) / temperature
+    hidden = constrain(hidden, SCORED, layout)
+    logits = jnp.einsum("btd,vd->btv", hidden, head, preferred_element_type=wide)
+    return constrain(full_precision(logits), (*SCORED[:2], "scored_vocab"), layout) / temperature
 
 
-def _forward(temperature, hidden, head, targets):
+def _forward(temperature, layout, hidden, head, targets):
     def one(inputs):
         hidden, targets = inputs
-        logits = _logits(temperature, hidden, head)
+        logits = _logits(temperature, layout, hidden, head)
         peak = logits.max(axis=-1, keepdims=True)
         weights = jnp.exp(logits - peak)
         total = weights.sum(axis=-1)
-        log_total = jnp.log(total) + peak[:, 0]
-        chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+        log_total = jnp.log(total) + peak[..., 0]
+        chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
         entropy = log_total - (weights * logits).sum(axis=-1) / total
         return chosen - log_total, entropy, log_total
 
@@ -62,7 +72,7 @@ def _forward(temperature, hidden, head, targets):
     return (logprobs, entropies), (hidden, head, targets, entropies, log_totals)
 
 
-def _backward(temperature, saved, cotangents):
+def _backward(temperature, layout, saved, cotangents):
     """With p the softmax, l its logarithm and H its entropy, the slopes over logit v are
 
     of the target's log-probability: [v is the target] - p_v; of H: -p_v (l_v + H).
@@ -72,16 +82,19 @@ def _backward(temperature, saved, cotangents):
 
     def one(head_slope, inputs):
         hidden, targets, entropy, log_total, of_logprob, of_entropy = inputs
-        logs = _logits(temperature, hidden, head) - log_total[:, None]
-        is_target = jnp.arange(head.shape[0]) == targets[:, None]
-        pull = of_logprob[:, None] + of_entropy[:, None] * (logs + entropy[:, None])
-        slope = (of_logprob[:, None] * is_target - jnp.exp(logs) * pull) / temperature
+        logs = _logits(temperature, layout, hidden, head) - log_total[..., None]
+        is_target = jnp.arange(head.shape[0]) == targets[..., None]
+        pull = of_logprob[..., None] + of_entropy[..., None] * (logs + entropy[..., None])
+        slope = (of_logprob[..., None] * is_target - jnp.exp(logs) * pull) / temperature
         slope = slope.astype(hidden.dtype)
-        head_slope += jnp.einsum("tv,td->vd", slope, hidden, preferred_element_type=wide)
-        return head_slope, jnp.einsum("tv,vd->td", slope, head)
+        head_slope += jnp.einsum("btv,btd->vd", slope, hidden, preferred_element_type=wide)
+        hidden_slope = jnp.einsum("btv,vd->btd", slope, head)
+        head_slope = constrain(head_slope, ("scored_vocab", None), layout)
+        return head_slope, constrain(hidden_slope, ("batch", None, None), layout)
 
     inputs = (hidden, targets, entropies, log_totals, *cotangents)
-    head_slope, slopes = jax.lax.scan(one, jnp.zeros(head.shape, wide), inputs)
+    zeros = constrain(jnp.zeros(head.shape, wide), ("scored_vocab", None), layout)
+    head_slope, slopes = jax.lax.scan(one, zeros, inputs)
     return slopes, head_slope.astype(head.dtype), None
 
 

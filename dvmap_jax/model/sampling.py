@@ -11,12 +11,17 @@ BLOCK = 512  # vocabulary entries summed together before the draw looks inside o
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
-    """How completions are drawn; temperature 0 is greedy, top_k 0 and top_p 1 are off."""
+    """How completions are drawn; temperature 0 is greedy, top_k 0 and top_p 1 are off.
+
+    `batch_size` roots (prompts or archetypes) are drawn from at a time, all of a batch where it
+    is 0: less memory for keys and values, the same completions.
+    """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
     max_tokens: int = 128
+    batch_size: int = 0
 
     def __post_init__(self):
         if self.temperature < 0:
@@ -25,8 +30,11 @@ class SamplingConfig:
             raise ValueError(f"sampling.top_k is {self.top_k}; it is 0 (off) or positive")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"sampling.top_p is {self.top_p}; it must be in (0, 1]")
-        if self.max_tokens < 1:
-            raise ValueError(f"sampling.max_tokens is {self.max_tokens}; it must be at least 1")
+        if self.max_tokens < 1 or self.batch_size < 0:
+            raise ValueError(
+                f"sampling.max_tokens is {self.max_tokens} and batch_size {self.batch_size}; they "
+                "must be at least 1 and 0"
+            )
 
 
 def row_keys(seed_key: Array, rows: Int[Array, "*B"]) -> Array:

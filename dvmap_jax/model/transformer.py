@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, Int
 
 from dvmap_jax.model.attention import LayerBlock
 from dvmap_jax.model.config import ComputeConfig, ModelConfig
-from dvmap_jax.model.layers import Layer, RMSNorm, Table, full_precision, rope_angles
+from dvmap_jax.model.layers import How, Layer, RMSNorm, Table, full_precision, rope_angles
 from dvmap_jax.model.layers import rope_frequencies as frequencies_of
+from dvmap_jax.sharding import constrain, constrain_tree, without_mesh
 
 
 @struct.dataclass
@@ -20,6 +21,9 @@ class Block:
     keys: Float[Array, "L B N K S H"]
     values: Float[Array, "L B N K S H"]
     lengths: Int[Array, "B N"]
+
+
+KEPT = (None, "batch", None, "kv_heads", None, None)  # axes of keys and values of all layers
 
 
 class Decoder(nnx.Module):
@@ -43,27 +47,47 @@ def _stacked_layers(config: ModelConfig, rngs: nnx.Rngs) -> Layer:
 
 
 class Transformer:
-    """Qwen3 or Llama; holds no parameters, they are the first argument of every method."""
+    """Qwen3 or Llama; holds no parameters, they are the first argument of every method.
 
-    def __init__(self, config: ModelConfig, compute: ComputeConfig | None = None):
+    `layout` says where arrays lie on a mesh of several devices and changes no number.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        compute: ComputeConfig | None = None,
+        *,
+        layout: str = "update",
+    ):
         self.config = config
         self.compute = compute or ComputeConfig()
+        self.layout = layout
         self.dtype = jnp.dtype(self.compute.dtype)
-        whole = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
+        with without_mesh():
+            whole = nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)))
+            layer = nnx.eval_shape(lambda: Layer(config, rngs=nnx.Rngs(0)))
+            specs = nnx.get_partition_spec(nnx.split(whole)[1])
+        self._axes = jax.tree.map(tuple, nnx.to_pure_dict(specs), is_leaf=_is_axes)
         self._state = nnx.split(whole)[1]
-        layer = nnx.eval_shape(lambda: Layer(config, rngs=nnx.Rngs(0)))
         self._layer = nnx.split(layer)[0]
-        self._norm = nnx.split(nnx.eval_shape(lambda: Decoder(config, rngs=nnx.Rngs(0)).norm))[0]
+        self._norm = nnx.split(whole.norm)[0]
+        self._layer_axes = jax.tree.map(
+            lambda axes: axes[1:], self._axes["layers"], is_leaf=_is_axes
+        )
 
-    def init(self, key: Array, dtype: str = "float32") -> dict:
-        """Fresh parameters: normal(0, initializer_range) matrices and unit norms."""
+    def init(self, key: Array, dtype: str = "float32", *, shardings=None) -> dict:
+        """Fresh parameters: normal(0, initializer_range) matrices and unit norms.
+
+        With `shardings` each is made where it is stored, the same numbers on any devices.
+        """
 
         def make(key):
-            decoder = Decoder(self.config, rngs=nnx.Rngs(params=key))
+            with without_mesh():
+                decoder = Decoder(self.config, rngs=nnx.Rngs(params=key))
             pure = nnx.to_pure_dict(nnx.split(decoder)[1])
             return jax.tree.map(lambda x: x.astype(dtype), pure)
 
-        return jax.jit(make)(key)
+        return jax.jit(make, out_shardings=shardings)(key)
 
     def abstract_params(self, dtype: str = "float32") -> dict:
         """Shapes of the parameters, in the tree `init` makes."""
@@ -72,8 +96,25 @@ class Transformer:
 
     def logical_axes(self) -> dict:
         """The logical axis names of every parameter, in the tree `init` makes."""
-        specs = nnx.to_pure_dict(nnx.get_partition_spec(self._state))
-        return jax.tree.map(tuple, specs, is_leaf=lambda x: isinstance(x, tuple))
+        return self._axes
+
+    def in_use(self, params: dict) -> dict:
+        """The parameters in the precision and the places they are computed with.
+
+        For programs that use them many times, such as a decode loop; `extend` and `logits` take
+        either form. A tied head becomes a table of its own.
+        """
+        params = self.working(params)
+        axes = self._axes["layers"]
+        return params | {
+            "layers": constrain_tree(params["layers"], axes, self.layout),
+            "embed": {"table": self._lookup_table(params)},
+            "head": {"table": self.head(params)},
+        }
+
+    def working(self, params: dict) -> dict:
+        """The parameters in the precision they are computed with."""
+        return jax.tree.map(lambda x: x.astype(self.dtype), params)
 
     def extend(
         self,
@@ -90,6 +131,7 @@ class Transformer:
         give numbers that mean nothing.
         """
         rope = rope_angles(positions, frequencies_of(self.config))
+        how = How(self.layout, self.compute.attention_chunk)
         lengths_of = [block.lengths for block in context]
         stacks = [(block.keys, block.values) for block in context]
 
@@ -99,29 +141,42 @@ class Transformer:
                 LayerBlock(*stack, length)
                 for stack, length in zip(layer_stacks, lengths_of, strict=True)
             )
-            layer = nnx.merge(self._layer, nnx.State(self._cast(layer_params)))
-            x, keys, values = layer(x, rope, blocks)
+            weights = constrain_tree(self.working(layer_params), self._layer_axes, self.layout)
+            layer = nnx.merge(self._layer, nnx.State(weights))
+            x, keys, values = layer(x, rope, blocks, how)
             return x, (keys, values)
 
-        x = params["embed"]["table"][tokens].astype(self.dtype)
+        x = self._looked_up(params, tokens)
         x, (keys, values) = jax.lax.scan(self._remat(body), x, (params["layers"], stacks))
         norm = nnx.merge(self._norm, nnx.State(params["norm"]))
-        return norm(x), Block(keys, values, lengths)
+        x = constrain(norm(x), ("batch", None, None, None), self.layout)
+        keys, values = (constrain(stack, KEPT, self.layout) for stack in (keys, values))
+        return x, Block(keys, values, lengths)
 
     def head(self, params: dict) -> Float[Array, "V D"]:
-        """The table that turns hidden states into logits."""
-        return params["embed" if self.config.tie_embeddings else "head"]["table"]
+        """The table that turns hidden states into logits, in the precision of the computation."""
+        own = "head" in params or not self.config.tie_embeddings
+        table = params["head" if own else "embed"]["table"].astype(self.dtype)
+        return constrain(table, ("scored_vocab", None), self.layout)
 
     def logits(self, params: dict, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """Scores of every next token, at least float32; for whole sequences see logprobs.py."""
-        head = self.head(params).astype(self.dtype)
         wide = jnp.promote_types(self.dtype, jnp.float32)
         return full_precision(
-            jnp.einsum("...d,vd->...v", hidden, head, preferred_element_type=wide)
+            jnp.einsum("...d,vd->...v", hidden, self.head(params), preferred_element_type=wide)
         )
 
-    def _cast(self, params):
-        return jax.tree.map(lambda x: x.astype(self.dtype), params)
+    def _lookup_table(self, params: dict) -> Float[Array, "V D"]:
+        table = params["embed"]["table"].astype(self.dtype)
+        return constrain(table, (None, "lookup_embed"), self.layout)
+
+    def _looked_up(self, params: dict, tokens: Int[Array, "B N T"]) -> Float[Array, "B N T D"]:
+        """Rows of the embedding: fetched where its columns are, sent to where their tokens are."""
+        table = self._lookup_table(params)
+        tokens = constrain(tokens, ("table_batch", None, None), self.layout)
+        x = lookup(table, tokens)
+        x = constrain(x, ("table_batch", None, None, "lookup_embed"), self.layout)
+        return constrain(x, ("batch", None, None, "residual"), self.layout)
 
     def _remat(self, body):
         if self.compute.remat == "none":
@@ -130,3 +185,26 @@ class Transformer:
         if self.compute.remat == "dots":
             policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
         return functools.partial(jax.checkpoint, prevent_cse=False, policy=policy)(body)
+
+
+@jax.custom_vjp
+def lookup(table: Float[Array, "V D"], tokens: Int[Array, "*B"]) -> Float[Array, "*B D"]:
+    """Rows of the table; its gradient is summed in at least float32 whatever the table's dtype."""
+    return table[tokens]
+
+
+def _lookup_forward(table, tokens):
+    return table[tokens], (tokens, jnp.zeros((0, *table.shape), table.dtype))
+
+
+def _lookup_backward(saved, slopes):
+    tokens, like = saved
+    wide = jnp.zeros(like.shape[1:], jnp.promote_types(like.dtype, jnp.float32))
+    return wide.at[tokens].add(slopes.astype(wide.dtype)).astype(like.dtype), None
+
+
+lookup.defvjp(_lookup_forward, _lookup_backward)
+
+
+def _is_axes(leaf) -> bool:
+    return isinstance(leaf, tuple)

@@ -76,4 +76,5 @@ def branch_logprobs(
         branches.tokens,
         temperature=temperature,
         chunk=model.compute.logprob_chunk,
+        layout=model.layout,
     )

@@ -110,11 +110,17 @@ def kl_penalty(policy: Float[Array, "B T"], reference: Float[Array, "B T"]) -> F
     return jnp.clip(jnp.exp(gap) - gap - 1, -KL_LIMIT, KL_LIMIT)
 
 
-def denominator(mask: Float[Array, "B T"], aggregation: str) -> Float[Array, ""]:
-    """What sums of `aggregate` are divided by: all tokens, or all rows that have any."""
-    if aggregation == "token-mean":
-        return mask.sum() + EPSILON
-    return jnp.maximum(mask.any(axis=-1).sum(), 1).astype(mask.dtype)
+def denominator(
+    mask: Float[Array, "B T"], aggregation: str, axis: str | None = None
+) -> Float[Array, ""]:
+    """What sums of `aggregate` are divided by: all tokens, or all rows that have any.
+
+    Rows on several devices of a pmap's `axis` are counted together.
+    """
+    tokens = aggregation == "token-mean"
+    count = mask.sum() if tokens else mask.any(axis=-1).sum().astype(mask.dtype)
+    count = count if axis is None else jax.lax.psum(count, axis)
+    return count + EPSILON if tokens else jnp.maximum(count, 1)
 
 
 def aggregate(

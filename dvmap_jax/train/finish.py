@@ -1,6 +1,10 @@
 """The end of a run: the export, and a table of what it reached beside the baselines."""
 
+import functools
 import pathlib
+from collections.abc import Callable
+
+import jax
 
 from dvmap_jax.config import RunConfig
 from dvmap_jax.evaluation.baselines import BASELINES, baseline_results
@@ -8,34 +12,46 @@ from dvmap_jax.evaluation.evaluator import chosen
 from dvmap_jax.evaluation.metrics import accuracy_metrics
 from dvmap_jax.evaluation.report import results_table
 from dvmap_jax.hf.save import save_model
+from dvmap_jax.sharding import use_mesh
 from dvmap_jax.survey.splits import load_corpus
 from dvmap_jax.train.checkpoints import FOLDER, read_checkpoint
 from dvmap_jax.train.log import read_rows
-from dvmap_jax.train.start import WARM_START
+from dvmap_jax.train.start import WARM_START, stored_shardings
 
 EXPORT = "hf"
+Progress = Callable[[int, int], None]
 
 
-def finish(config: RunConfig, workdir: pathlib.Path) -> str:
-    """Exports the newest parameters where the config says so; returns table and paths as text."""
+def finish(
+    config: RunConfig, workdir: pathlib.Path, progress: Progress = lambda done, whole: None
+) -> str:
+    """Exports the newest parameters where the config says so; returns table and paths as text.
+
+    Every process calls it; `progress` is told how many bytes are exported, and of how many.
+    """
+    if config.export:
+        export(config, workdir, progress)
+    if jax.process_index():
+        return ""  # process 0 wrote what the table is made of
     lines = [comparison(config, workdir), f"checkpoints  {workdir / FOLDER}"]
     if config.export:
-        export(config, workdir)
         lines.append(f"hugging face {workdir / EXPORT}")
     lines.append(f"metrics      {workdir / 'metrics.jsonl'}")
     return "\n".join(lines)
 
 
-def export(config: RunConfig, workdir: pathlib.Path) -> None:
-    """Writes the newest checkpoint as a folder `transformers` loads."""
-    saved = read_checkpoint(workdir)
-    save_model(
-        saved.params,
-        saved.config,
-        workdir / EXPORT,
-        dtype=config.weights.param_dtype,
-        carry_from=saved.tokenizer,
-    )
+def export(config: RunConfig, workdir: pathlib.Path, progress: Progress) -> None:
+    """Writes the newest checkpoint as a folder `transformers` loads; every process takes part."""
+    with use_mesh(config.mesh) as mesh:
+        saved = read_checkpoint(workdir, shardings_of=functools.partial(stored_shardings, mesh))
+        save_model(
+            saved.params,
+            saved.config,
+            workdir / EXPORT,
+            dtype=config.weights.param_dtype,
+            carry_from=saved.tokenizer,
+            progress=progress,
+        )
 
 
 def comparison(config: RunConfig, workdir: pathlib.Path) -> str:

@@ -26,7 +26,10 @@ class Measurement:
     ):
         self.config = config
         evaluation = config.evaluation
-        self._evaluator = Evaluator(model, tokenizer, config=evaluation, data=config.data)
+        decoder = Transformer(model.config, config.compute, layout=config.mesh.decode)
+        self._evaluator = Evaluator(
+            model, tokenizer, config=evaluation, data=config.data, decoder=decoder
+        )
         self._benchmarks = {
             mode: self._evaluator.prepare(chosen(heldout, evaluation, mode=mode))
             for mode in evaluation.modes

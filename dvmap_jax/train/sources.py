@@ -10,6 +10,7 @@ from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import branch_logprobs
 from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler, labelled_rollouts
+from dvmap_jax.sharding import constrain_rows
 from dvmap_jax.train.update import split_rows
 
 BatchSource = Callable[..., Rollouts]
@@ -37,7 +38,7 @@ def grpo_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> 
     before the first of them; where it serves one they are the policy's own.
     """
     sample = RolloutSampler(
-        model,
+        Transformer(model.config, config.compute, layout=config.mesh.decode),
         tokenizer,
         sampling=config.sampling,
         grpo=config.grpo,
@@ -51,10 +52,11 @@ def grpo_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> 
     @jax.jit
     def score(params, levels, branches):
         def one(rows):
+            rows = jax.tree.map(constrain_rows, rows)
             return branch_logprobs(model, params, *rows, temperature=config.sampling.temperature)[0]
 
         logprobs = jax.lax.map(one, split_rows((levels, branches), micro_batch_size))
-        return logprobs.reshape(branches.tokens.shape)
+        return constrain_rows(logprobs.reshape(branches.tokens.shape))
 
     def source(params: dict, prompts: PromptBatch, *, step: int) -> Rollouts:
         rollouts = sample(params, prompts, step=step)

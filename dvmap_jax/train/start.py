@@ -1,16 +1,20 @@
 """Where a run starts: sizes, parameters and tokenizer, from files, a warm start or a seed."""
 
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
+from jax.sharding import Mesh
 
 from dvmap_jax.config import RunConfig
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.files import whole_folder
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.processes import all_succeed
+from dvmap_jax.sharding import param_shardings
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.prompts import gold_completion, messages
 from dvmap_jax.train.checkpoints import TOKENIZER, read_checkpoint
@@ -35,30 +39,47 @@ def starting_point(
     examples: Sequence[Example],
     *,
     warm_start: pathlib.Path,
+    mesh: Mesh,
+    progress: Callable[[int, int], None],
 ) -> Start:
     """The warm start's result where there is one, else `config.weights`, else random parameters.
 
-    The tokenizer is kept in `workdir/tokenizer` for resuming, evaluation and export.
+    Parameters are read or made where the mesh stores them: no process holds more than its own.
+    The tokenizer is kept in `workdir/tokenizer` for resuming, evaluation and export. `progress` is
+    told how many bytes are read, and of how many.
     """
+    stored = functools.partial(stored_shardings, mesh)
     if config.warm_start_steps:
-        saved = read_checkpoint(warm_start)
+        saved = read_checkpoint(warm_start, shardings_of=stored)
         tokenizer = kept_tokenizer(workdir, lambda: Tokenizer.load(saved.tokenizer))
         return Start(saved.config, saved.params, tokenizer)
     if config.weights.source == RANDOM:
-        return random_start(config, workdir, examples)
-    loaded = load_model(config.weights.source, config.weights.param_dtype)
+        return random_start(config, workdir, examples, mesh=mesh)
+    loaded = load_model(
+        config.weights.source, config.weights.param_dtype, shardings_of=stored, progress=progress
+    )
     chosen = config.weights.tokenizer or loaded.tokenizer
     tokenizer = kept_tokenizer(workdir, lambda: Tokenizer.load(chosen))
     check_vocabulary(loaded.config, tokenizer)
-    return Start(loaded.config, jax.device_put(loaded.params), tokenizer)
+    return Start(loaded.config, loaded.params, tokenizer)
 
 
-def random_start(config: RunConfig, workdir: pathlib.Path, examples: Sequence[Example]) -> Start:
+def stored_shardings(mesh: Mesh, config: ModelConfig) -> dict:
+    """Where a mesh stores the parameters of a model of these sizes."""
+    model = Transformer(config)
+    return param_shardings(mesh, model.abstract_params(), model.logical_axes())
+
+
+def random_start(
+    config: RunConfig, workdir: pathlib.Path, examples: Sequence[Example], *, mesh: Mesh
+) -> Start:
     """Parameters drawn from the run's seed, of the sizes in `config.model`."""
     tokenizer = kept_tokenizer(workdir, lambda: new_tokenizer(config, examples))
     check_vocabulary(config.model, tokenizer)
     key = jax.random.fold_in(jax.random.key(config.seed), 0)  # 0: the purpose "parameters"
-    params = Transformer(config.model, config.compute).init(key, config.weights.param_dtype)
+    model = Transformer(config.model, config.compute)
+    stored = stored_shardings(mesh, config.model)
+    params = model.init(key, config.weights.param_dtype, shardings=stored)
     return Start(config.model, params, tokenizer)
 
 
@@ -90,11 +111,15 @@ def training_texts(config: RunConfig, examples: Sequence[Example]) -> list[str]:
 
 
 def kept_tokenizer(workdir: pathlib.Path, make) -> Tokenizer:
-    """The tokenizer in `workdir`, made and put there the first time."""
+    """The tokenizer in `workdir`, made and put there the first time, by process 0."""
     folder = workdir / TOKENIZER
-    if not folder.exists():
-        with whole_folder(folder) as draft:
-            make().save(draft)
+
+    def keep():
+        if jax.process_index() == 0 and not folder.exists():
+            with whole_folder(folder) as draft:
+                make().save(draft)
+
+    all_succeed(keep)
     return Tokenizer.load(folder)
 
 

@@ -110,3 +110,23 @@ def init_state(params: dict, optimizer: optax.GradientTransformation) -> TrainSt
     counts = (jnp.zeros((), jnp.int32) for _ in range(4))  # apart, since each is donated
     moments = jax.jit(optimizer.init)(params)
     return TrainState(next(counts), next(counts), params, moments, next(counts), next(counts))
+
+
+def abstract_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
+    """Shapes of the first state of parameters with these shapes."""
+    moments = jax.eval_shape(optimizer.init, params)
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    return TrainState(count, count, params, moments, count, count)
+
+
+def state_shardings(state: TrainState, params: dict, whole: jax.sharding.Sharding) -> TrainState:
+    """Where a state is kept: moments with their parameters, of which `params` has the shardings.
+
+    What belongs to no parameter is `whole` on every device.
+    """
+    like = jax.tree.structure(state.params)
+
+    def is_params(part) -> bool:
+        return jax.tree.structure(part) == like
+
+    return jax.tree.map(lambda part: params if is_params(part) else whole, state, is_leaf=is_params)

@@ -3,57 +3,84 @@
 import dataclasses
 import pathlib
 import time
+from collections.abc import Callable
 
-import jax
-import numpy as np
+from jax.sharding import Mesh
 
 from dvmap_jax.config import RunConfig, to_json
 from dvmap_jax.data.batches import PromptStream
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.processes import all_agree, all_succeed
 from dvmap_jax.records import to_mapping
 from dvmap_jax.rl.rollouts import Rollouts
+from dvmap_jax.sharding import own_rows, use_mesh
 from dvmap_jax.survey.splits import load_corpus
 from dvmap_jax.train.checkpoints import FOLDER, Checkpoints
 from dvmap_jax.train.log import Log
 from dvmap_jax.train.measure import Measurement
 from dvmap_jax.train.objectives import objective_of
+from dvmap_jax.train.placement import (
+    check_mesh,
+    first_state,
+    placed_state,
+    reference_params,
+    shardings_of,
+)
 from dvmap_jax.train.sources import batch_source
-from dvmap_jax.train.start import WARM_START, Start, starting_point, warm_start_config
-from dvmap_jax.train.state import TrainState, init_state, make_optimizer
-from dvmap_jax.train.update import make_update
+from dvmap_jax.train.start import WARM_START, starting_point, warm_start_config
+from dvmap_jax.train.state import TrainState
+from dvmap_jax.train.update import Update, make_pmapped_update, make_update
 from dvmap_jax.train.workdir import claim_workdir
 
+Reading = Callable[[int, int], None]
 ON_THE_BAR = {"critic/rewards/mean": "reward", "sft/loss": "loss"}
 
 
-def train(config: RunConfig, workdir: pathlib.Path) -> bool:
+def train(
+    config: RunConfig, workdir: pathlib.Path, reading: Reading = lambda done, whole: None
+) -> bool:
     """Trains from the newest checkpoint in `workdir`, or from the starting weights.
 
-    Returns whether there was anything left to do. Killed at any point and run again, it leaves
-    the metrics and parameters of a run that was never stopped. Raises ValueError for a workdir of
-    another config and for input that cannot be trained on, and FloatingPointError after too many
-    non-finite gradients in a row.
+    `reading` is told how many bytes of weights are read, and of how many. Returns whether there
+    was anything left to do. Killed at any point and run again, it leaves
+    the metrics and parameters of a run that was never stopped. Every process of a run calls it.
+    Raises ValueError for a workdir of another config, for input that cannot be trained on and for
+    processes that disagree, and FloatingPointError after too many non-finite gradients in a row.
     """
-    claim_workdir(workdir, to_json(config))
-    if is_finished(config, workdir):
-        return False
-    if config.warm_start_steps:
-        train(warm_start_config(config), workdir / WARM_START)
+    with use_mesh(config.mesh) as mesh:
+        all_agree(to_mapping(config), "config")
+        all_succeed(lambda: claim_workdir(workdir, to_json(config)))
+        if is_finished(config, workdir):
+            return False
+        if config.warm_start_steps:
+            train(warm_start_config(config), workdir / WARM_START, reading)
+        run(config, workdir, mesh, reading)
+    return True
+
+
+def run(config: RunConfig, workdir: pathlib.Path, mesh: Mesh, reading: Reading) -> None:
+    """The steps that are left, in their order."""
     corpus = load_corpus(config.corpus)
-    start = starting_point(config, workdir, corpus.train, warm_start=workdir / WARM_START)
+    how = {"warm_start": workdir / WARM_START, "mesh": mesh, "progress": reading}
+    start = starting_point(config, workdir, corpus.train, **how)
     check_lengths(config, start.config)
+    check_mesh(config, start.config, mesh)
     model = Transformer(start.config, config.compute)
-    prompts = PromptStream(corpus.train, start.tokenizer, config.data)
+    own = own_rows(config.data.batch_size)
+    prompts = PromptStream(corpus.train, start.tokenizer, config.data, own=own)
     batches = batch_source(config, model, start.tokenizer)
-    update = make_update(objective_of(config, model), config.optimizer, config.grpo)
+    placed = placed_state(config, model, mesh)
+    update = update_of(config, model, placed)
     measure = Measurement(config, model, start.tokenizer, corpus.heldout)
 
     with (
         Checkpoints(workdir, config.checkpoints) as checkpoints,
         open_log(config, workdir, checkpoints.latest_step) as log,
     ):
-        state, reference = restore_or_init(config, checkpoints, start, prompts)
+        reference = reference_params(config, model, start.params, placed)
+        state = restore_or_init(config, checkpoints, prompts, params=start.params, placed=placed)
+        start = dataclasses.replace(start, params={})  # the state's now; an update takes them
         if checkpoints.latest_step is None:
             log.write(0, measure(state.params, log))
         for done in range(int(state.step) + 1, config.num_steps + 1):
@@ -73,7 +100,6 @@ def train(config: RunConfig, workdir: pathlib.Path) -> bool:
                 meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
                 data = prompts.state()
                 checkpoints.save(done, state, data=data, meta=meta, metrics=scores)
-    return True
 
 
 def is_finished(config: RunConfig, workdir: pathlib.Path) -> bool:
@@ -90,23 +116,30 @@ def open_log(config: RunConfig, workdir: pathlib.Path, restored_step: int | None
     return Log(workdir, config.log, num_steps=config.num_steps, restored_step=restored_step)
 
 
-def restore_or_init(
-    config: RunConfig, checkpoints: Checkpoints, start: Start, prompts: PromptStream
-) -> tuple[TrainState, dict | None]:
-    """The state to go on from, and the reference's parameters where the loss needs them.
+def update_of(config: RunConfig, model: Transformer, placed: TrainState) -> Update:
+    """The run's compiled update, over the mesh or pmapped."""
+    objective = objective_of(config, model)
+    if config.mesh.parallelism == "pmap":
+        return make_pmapped_update(objective, model, config.optimizer, config.grpo)
+    return make_update(
+        objective, model, config.optimizer, config.grpo, shardings=shardings_of(placed)
+    )
 
-    Parameters of the start serve as the reference and, copied, as the first state's.
-    """
-    optimizer = make_optimizer(config.optimizer)
-    needs_reference = config.objective == "grpo" and config.grpo.kl_coef > 0
-    reference = start.params if needs_reference else None
+
+def restore_or_init(
+    config: RunConfig,
+    checkpoints: Checkpoints,
+    prompts: PromptStream,
+    *,
+    params: dict,
+    placed: TrainState,
+) -> TrainState:
+    """The state to go on from, with the prompts at their place: the newest checkpoint's or new."""
     if checkpoints.latest_step is None:
-        params = jax.tree.map(np.asarray, start.params) if needs_reference else start.params
-        return init_state(jax.device_put(params), optimizer), reference
-    abstract = jax.eval_shape(lambda params: init_state(params, optimizer), start.params)
-    restored = checkpoints.restore(abstract)
+        return first_state(config, params, placed)
+    restored = checkpoints.restore(placed)
     prompts.restore(restored.data)
-    return restored.state, reference
+    return restored.state
 
 
 def check_lengths(config: RunConfig, model: ModelConfig) -> None:

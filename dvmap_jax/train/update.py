@@ -1,11 +1,18 @@
 """One optimizer step: gradients of an objective summed over micro-batches, then AdamW."""
 
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.rl.grpo import EPSILON, GRPOConfig, denominator
 from dvmap_jax.rl.rollouts import BranchBatch
+from dvmap_jax.sharding import constrain_rows, without_mesh
 from dvmap_jax.train.objectives import Objective
 from dvmap_jax.train.state import (
     OptimizerConfig,
@@ -15,21 +22,98 @@ from dvmap_jax.train.state import (
 )
 
 MAXIMA = ("sampler_gap/max",)  # metrics of micro-batches that do not add up
+DEVICES = "devices"  # the axis of a pmapped update
+
+Update = Callable[[TrainState, Any, BranchBatch], tuple[TrainState, dict[str, jax.Array]]]
 
 
-def make_update(objective: Objective, optimizer: OptimizerConfig, grpo: GRPOConfig):
+def make_update(
+    objective: Objective,
+    model: Transformer,
+    optimizer: OptimizerConfig,
+    grpo: GRPOConfig,
+    *,
+    shardings: TrainState | None = None,
+) -> Update:
     """`update(state, reference, batch) -> (state, metrics)`, compiled, its state donated.
 
     The batch's roots are divided among `grpo.updates_per_rollout` updates, each of these
     into micro-batches; a micro-batch's loss is its share of the update's, so that split
     changes nothing but rounding. A gradient that is not finite leaves parameters and
-    moments as they were.
+    moments as they were. `shardings` says where the state is kept on a mesh.
     """
+    recipe = _Recipe(objective, model, optimizer, grpo, _placing(shardings), None)
+    update = functools.partial(_update, recipe)
+    if shardings is None:
+        return jax.jit(update, donate_argnums=0)
+    return jax.jit(update, donate_argnums=0, out_shardings=(shardings, None))
+
+
+def make_pmapped_update(
+    objective: Objective, model: Transformer, optimizer: OptimizerConfig, grpo: GRPOConfig
+) -> Update:
+    """`make_update` with the state whole on every local device and the roots divided over them.
+
+    Gradients and metrics are summed over the devices under one denominator, so tokens count
+    alike wherever they are. A micro-batch is divided over the devices; each takes its part.
+    """
+    number = jax.local_device_count()
+    recipe = _Recipe(objective, model, optimizer, grpo, _placing(None), DEVICES)
+    mapped = jax.pmap(
+        functools.partial(_update, recipe), DEVICES, in_axes=(None, None, 0), out_axes=None
+    )
+
+    def divided(state: TrainState, reference, batch: BranchBatch):
+        size = optimizer.micro_batch_size or batch.mask.shape[0] // grpo.updates_per_rollout
+        batch = jax.tree.map(np.asarray, batch)
+        with without_mesh():  # a pmap makes its own
+            return mapped(state, reference, _device_rows(batch, size, number))
+
+    return divided
+
+
+def _device_rows(batch: BranchBatch, micro_batch_size: int, number: int):
+    """Rows [devices, roots / devices, ...], each device's from every micro-batch in turn."""
+    if micro_batch_size % number:
+        raise ValueError(
+            f"micro-batches of {micro_batch_size} roots (optimizer.micro_batch_size, or the whole "
+            f"update) do not divide over {number} devices"
+        )
+    part = micro_batch_size // number
+
+    def divide(x):
+        return (
+            x.reshape(-1, number, part, *x.shape[1:])
+            .swapaxes(0, 1)
+            .reshape(number, -1, *x.shape[1:])
+        )
+
+    return jax.tree.map(divide, batch)
+
+
+class _Recipe(NamedTuple):
+    """What an update is made of; `axis` names the devices of a pmapped one."""
+
+    objective: Objective
+    model: Transformer
+    optimizer: OptimizerConfig
+    grpo: GRPOConfig
+    place: Callable[[dict], dict]
+    axis: str | None
+
+
+def _update(recipe: _Recipe, state: TrainState, reference, batch: BranchBatch):
+    """All updates that a batch serves."""
+    objective, model, optimizer, grpo, place, axis = recipe
     transform = make_optimizer(optimizer)
     rate = learning_rate_schedule(optimizer)
 
-    def one(state: TrainState, reference, batch: BranchBatch):
-        grads, metrics = batch_gradients(objective, state.params, reference, batch, optimizer, grpo)
+    def one(state: TrainState, batch: BranchBatch):
+        working = model.working(state.params)
+        micros = split_rows(batch, _part(optimizer.micro_batch_size, axis))
+        totals = micro_totals(micros.mask, grpo, axis)
+        grads, metrics = _gradients(objective, working, reference, micros, totals, place)
+        grads, metrics = _over_devices(grads, metrics, axis)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm)
         changes, moments = transform.update(grads, state.optimizer, state.params)
@@ -47,29 +131,46 @@ def make_update(objective: Objective, optimizer: OptimizerConfig, grpo: GRPOConf
         )
         return new, metrics | {"actor/grad_norm": norm, "actor/lr": rate(state.updates)}
 
-    def update(state: TrainState, reference, batch: BranchBatch):
-        parts = split_rows(batch, batch.mask.shape[0] // grpo.updates_per_rollout)
-        state, metrics = jax.lax.scan(lambda s, part: one(s, reference, part), state, parts)
-        metrics = {name: values.mean() for name, values in metrics.items()}
-        return state.replace(step=state.step + 1), metrics | {"skipped": state.skipped}
-
-    return jax.jit(update, donate_argnums=0)
+    parts = split_rows(batch, batch.mask.shape[0] // grpo.updates_per_rollout)
+    state, metrics = jax.lax.scan(one, state, parts)
+    metrics = {name: values.mean() for name, values in metrics.items()}
+    return state.replace(step=state.step + 1), metrics | {"skipped": state.skipped}
 
 
-def batch_gradients(objective, params, reference, batch, optimizer: OptimizerConfig, grpo):
-    """Gradient and metrics of the whole batch, a micro-batch at a time."""
-    micros = split_rows(batch, optimizer.micro_batch_size)
-    totals = micro_totals(micros.mask, grpo)
+def _placing(shardings: TrainState | None) -> Callable[[dict], dict]:
+    """Keeps gradients where their parameters are kept."""
+    if shardings is None:
+        return lambda grads: grads
+    return lambda grads: jax.lax.with_sharding_constraint(grads, shardings.params)
+
+
+def _part(micro_batch_size: int, axis: str | None) -> int:
+    """Roots of a micro-batch that one device of the axis computes."""
+    return micro_batch_size // (jax.lax.axis_size(axis) if axis else 1)
+
+
+def _over_devices(grads, metrics, axis: str | None):
+    if axis is None:
+        return grads, metrics
+    return jax.lax.psum(grads, axis), {
+        name: jax.lax.pmax(value, axis) if name in MAXIMA else jax.lax.psum(value, axis)
+        for name, value in metrics.items()
+    }
+
+
+def _gradients(objective, params, reference, micros, totals, place):
+    """Gradient and metrics of the whole batch, a micro-batch at a time, summed in float32."""
 
     def one(grads, inputs):
         micro, total = inputs
+        micro = jax.tree.map(constrain_rows, micro)
         (_, metrics), grad = jax.value_and_grad(objective, has_aux=True)(
             params, reference, micro, total
         )
-        return jax.tree.map(jnp.add, grads, grad), metrics
+        return jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, place(grad)), metrics
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    grads, metrics = jax.lax.scan(one, zeros, (micros, totals))
+    wide = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, "float32")), params)
+    grads, metrics = jax.lax.scan(one, place(wide), (micros, totals))
     return grads, {
         name: values.max() if name in MAXIMA else values.sum() for name, values in metrics.items()
     }
@@ -87,16 +188,19 @@ def split_rows(batch, micro_batch_size: int):
     return jax.tree.map(lambda x: x.reshape(roots // size, size, *x.shape[1:]), batch)
 
 
-def micro_totals(mask: jax.Array, grpo: GRPOConfig) -> dict[str, jax.Array]:
+def micro_totals(
+    mask: jax.Array, grpo: GRPOConfig, axis: str | None = None
+) -> dict[str, jax.Array]:
     """Denominators for each micro-batch of `mask` [micro, B, M, R]: shared by all of them.
 
-    With `token_mean_scope="micro"` each has its own, times their number (the original).
+    With `token_mean_scope="micro"` each has its own, times their number (the original). What is
+    on several devices of an `axis` is counted together.
     """
     count = mask.shape[0]
     flat = mask.reshape(count, -1, mask.shape[-1])
-    whole = denominator(flat.reshape(-1, mask.shape[-1]), grpo.aggregation)
-    loss = jnp.broadcast_to(whole, (count,))
+    counted = functools.partial(denominator, aggregation=grpo.aggregation, axis=axis)
+    loss = jnp.broadcast_to(counted(flat.reshape(-1, mask.shape[-1])), (count,))
     if grpo.token_mean_scope == "micro":
-        loss = count * jax.vmap(lambda part: denominator(part, grpo.aggregation))(flat)
-    tokens = jnp.broadcast_to(mask.sum() + EPSILON, (count,))
-    return {"loss": loss, "tokens": tokens}
+        loss = count * jax.vmap(counted)(flat)
+    tokens = mask.sum() if axis is None else jax.lax.psum(mask.sum(), axis)
+    return {"loss": loss, "tokens": jnp.broadcast_to(tokens + EPSILON, (count,))}

@@ -70,7 +70,8 @@ def test_epochs_are_shuffled_differently_by_the_seed(tokenizer):
 @pytest.mark.parametrize("config", [ARCHETYPES, PROMPTS], ids=["archetype", "prompt"])
 def test_processes_together_see_the_global_batches(tokenizer, config):
     whole = PromptStream(EXAMPLES, tokenizer, config)
-    parts = [PromptStream(EXAMPLES, tokenizer, config, process=(i, 2)) for i in range(2)]
+    halves = np.split(np.arange(config.batch_size), 2)
+    parts = [PromptStream(EXAMPLES, tokenizer, config, own=own) for own in halves]
     for _ in range(7):
         expected, found = next(whole), [next(part) for part in parts]
         assert expected.examples == found[0].examples + found[1].examples
@@ -79,11 +80,6 @@ def test_processes_together_see_the_global_batches(tokenizer, config):
             np.testing.assert_array_equal(level.tokens, np.concatenate([p.tokens for p in pair]))
             np.testing.assert_array_equal(level.lengths, np.concatenate([p.lengths for p in pair]))
         np.testing.assert_array_equal(expected.rows, np.concatenate([f.rows for f in found]))
-
-
-def test_processes_must_divide_the_batch(tokenizer):
-    with pytest.raises(ValueError, match=r"data.batch_size is 4; 3 processes"):
-        PromptStream(EXAMPLES, tokenizer, ARCHETYPES, process=(0, 3))
 
 
 def test_a_restored_position_goes_on_where_it_was(tokenizer):

@@ -28,7 +28,8 @@ class CountingSource(SafetensorsFolder):
 
 
 def shardings_on(mesh: MeshConfig, config):
-    return param_shardings(make_mesh(mesh), Transformer(config).logical_axes())
+    model = Transformer(config)
+    return param_shardings(make_mesh(mesh), model.abstract_params(), model.logical_axes())
 
 
 def sharded(folder: pathlib.Path, config, mesh: MeshConfig) -> tuple[dict, int]:

@@ -97,7 +97,7 @@ def test_mask_counts_every_drawn_token_and_truncated_ones_only_when_asked(
 
 
 def test_a_process_draws_what_the_whole_batch_would(tokenizer, rollouts):
-    parts = [PromptStream(EXAMPLES, tokenizer, DATA, process=(i, 2)) for i in range(2)]
+    parts = [PromptStream(EXAMPLES, tokenizer, DATA, own=[i]) for i in range(2)]
     found = [sampler(tokenizer)(PARAMS, next(part), step=3) for part in parts]
     size = min(f.batch.branches.tokens.shape[-1] for f in found)
     tokens = np.concatenate([f.batch.branches.tokens[..., :size] for f in found])

@@ -34,7 +34,7 @@ def rollout_batch(seed=0, roots=4, group=3, size=5):
 def updated(batch, *, micro, aggregation="token-mean"):
     optimizer = OptimizerConfig(learning_rate=1e-3, micro_batch_size=micro)
     grpo = GRPOConfig(aggregation=aggregation, kl_coef=0.1)
-    update = make_update(grpo_objective(MODEL, grpo, 1.0), optimizer, grpo)
+    update = make_update(grpo_objective(MODEL, grpo, 1.0), MODEL, optimizer, grpo)
     params, reference = MODEL.init(jax.random.key(0)), MODEL.init(jax.random.key(1))
     return update(init_state(params, make_optimizer(optimizer)), reference, batch)
 

@@ -17,7 +17,9 @@ def differences(source: str, dtype: str) -> list[str]:
     asked = []
 
     def shardings_of(config):
-        asked.append(param_shardings(mesh, Transformer(config).logical_axes()))
+        model = Transformer(config)
+        shapes = model.abstract_params()
+        asked.append(param_shardings(mesh, shapes, model.logical_axes()))
         return asked[-1]
 
     sharded = load_model(source, dtype, shardings_of=shardings_of).params
