@@ -3,8 +3,9 @@
     python scripts/train.py --config=configs/llama3p2_3b.py --workdir=runs/llama3p2_3b
 
 Needs the weights in weights/Llama-3.2-3B-Instruct and a corpus in corpora/.
-Meant for a slice of 8 chips;
-cost and result are not measured yet.
+Laid out for v5e:2x4 (8 chips), of whose memory it
+needs 72 % as compiled (docs/pods.md); on one device add --config.mesh.tensor=1.
+Cost and result are not measured yet.
 """
 
 from dvmap_jax.config import paper_dict
@@ -12,4 +13,4 @@ from dvmap_jax.config import paper_dict
 
 def get_config():
     """The run as a ConfigDict."""
-    return paper_dict("weights/Llama-3.2-3B-Instruct", micro_batch_size=4)
+    return paper_dict("weights/Llama-3.2-3B-Instruct", "llama3p2_3b", decoded=16)

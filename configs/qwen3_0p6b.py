@@ -3,8 +3,9 @@
     python scripts/train.py --config=configs/qwen3_0p6b.py --workdir=runs/qwen3_0p6b
 
 Needs the weights in weights/Qwen3-0.6B and a corpus in corpora/.
-Meant for one GPU of 80 GB or a v5e slice;
-cost and result are not measured yet.
+Laid out for v5e:2x2 (4 chips), of whose memory it
+needs 38 % as compiled (docs/pods.md); on one device add --config.mesh.tensor=1.
+Cost and result are not measured yet.
 """
 
 from dvmap_jax.config import paper_dict
@@ -12,4 +13,4 @@ from dvmap_jax.config import paper_dict
 
 def get_config():
     """The run as a ConfigDict."""
-    return paper_dict("weights/Qwen3-0.6B", micro_batch_size=16)
+    return paper_dict("weights/Qwen3-0.6B", "qwen3_0p6b", decoded=8)

@@ -3,8 +3,8 @@
     python scripts/train.py --config=configs/qwen3_0p6b_parity.py --workdir=runs/qwen3_0p6b_parity
 
 Needs the weights in weights/Qwen3-0.6B and the released corpus in corpora/.
-Meant for one GPU of 80 GB or a v5e slice;
-cost and result are not measured yet.
+Laid out for v5e:2x2 (4 chips) or more; on one device
+add --config.mesh.tensor=1. Cost and result are not measured yet.
 """
 
 from dvmap_jax.config import parity_dict
@@ -12,4 +12,4 @@ from dvmap_jax.config import parity_dict
 
 def get_config():
     """The run as a ConfigDict."""
-    return parity_dict("weights/Qwen3-0.6B")
+    return parity_dict("weights/Qwen3-0.6B", "qwen3_0p6b", decoded=8)

@@ -3,8 +3,9 @@
     python scripts/train.py --config=configs/qwen3_1p7b.py --workdir=runs/qwen3_1p7b
 
 Needs the weights in weights/Qwen3-1.7B and a corpus in corpora/.
-Meant for one GPU of 80 GB or a v5e slice;
-cost and result are not measured yet.
+Laid out for v5e:2x4 (8 chips), of whose memory it
+needs 44 % as compiled (docs/pods.md); on one device add --config.mesh.tensor=1.
+Cost and result are not measured yet.
 """
 
 from dvmap_jax.config import paper_dict
@@ -12,4 +13,4 @@ from dvmap_jax.config import paper_dict
 
 def get_config():
     """The run as a ConfigDict."""
-    return paper_dict("weights/Qwen3-1.7B", micro_batch_size=8)
+    return paper_dict("weights/Qwen3-1.7B", "qwen3_1p7b", decoded=16)

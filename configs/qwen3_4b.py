@@ -3,8 +3,9 @@
     python scripts/train.py --config=configs/qwen3_4b.py --workdir=runs/qwen3_4b
 
 Needs the weights in weights/Qwen3-4B and a corpus in corpora/.
-Meant for a slice of 16 chips;
-cost and result are not measured yet.
+Laid out for v5e:4x4 (16 chips), of whose memory it
+needs 45 % as compiled (docs/pods.md); on one device add --config.mesh.tensor=1.
+Cost and result are not measured yet.
 """
 
 from dvmap_jax.config import paper_dict
@@ -12,4 +13,4 @@ from dvmap_jax.config import paper_dict
 
 def get_config():
     """The run as a ConfigDict."""
-    return paper_dict("weights/Qwen3-4B", micro_batch_size=4)
+    return paper_dict("weights/Qwen3-4B", "qwen3_4b", decoded=32)

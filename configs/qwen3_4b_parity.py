@@ -3,8 +3,8 @@
     python scripts/train.py --config=configs/qwen3_4b_parity.py --workdir=runs/qwen3_4b_parity
 
 Needs the weights in weights/Qwen3-4B and the released corpus in corpora/.
-Meant for a slice of 16 chips;
-cost and result are not measured yet.
+Laid out for v5e:4x4 (16 chips) or more; on one device
+add --config.mesh.tensor=1. Cost and result are not measured yet.
 """
 
 from dvmap_jax.config import parity_dict
@@ -12,4 +12,4 @@ from dvmap_jax.config import parity_dict
 
 def get_config():
     """The run as a ConfigDict."""
-    return parity_dict("weights/Qwen3-4B")
+    return parity_dict("weights/Qwen3-4B", "qwen3_4b", decoded=32)

@@ -18,7 +18,7 @@ from dvmap_jax.records import Record, from_mapping
 
 # What a person can get wrong: a flag, a value, a file, a rate too high to stay finite. Anything
 # else shows where it happened.
-MISTAKES = (ValueError, OSError, FloatingPointError)
+MISTAKES = (ValueError, OSError, FloatingPointError, MemoryError)
 CONFIG_MISTAKES = (flags.Error, AttributeError, KeyError, TypeError, *MISTAKES)
 LINE_WIDTH = 600
 FIELDS_PRESENT = re.compile(r' Other fields present: ".*?}"')  # by ml_collections; too long

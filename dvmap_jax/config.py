@@ -22,6 +22,7 @@ from dvmap_jax.train.state import OptimizerConfig
 from dvmap_jax.train.weights import WeightsConfig
 
 OBJECTIVES = ("grpo", "sft")
+PREFLIGHTS = ("auto", "on", "off")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,8 @@ class RunConfig:
 
     The warm start is supervised, on the examples' answers, and comes before the first step.
     `model` gives the sizes where the weights are random; otherwise they come with the weights.
+    `preflight` compiles every program at its longest shapes before the first step, so that a run
+    that does not fit its devices stops at once: "auto" does so on all devices but CPUs.
     """
 
     objective: str = "grpo"
@@ -42,6 +45,7 @@ class RunConfig:
     warm_start_learning_rate: float = 1e-3
     warm_start_batch_size: int = 32
     export: bool = True
+    preflight: str = "auto"
     corpus: CorpusConfig = CorpusConfig()
     data: DataConfig = DataConfig()
     weights: WeightsConfig = WeightsConfig()
@@ -59,6 +63,8 @@ class RunConfig:
     def __post_init__(self):
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective is {self.objective!r}; it must be one of {OBJECTIVES}")
+        if self.preflight not in PREFLIGHTS:
+            raise ValueError(f"preflight is {self.preflight!r}; it must be one of {PREFLIGHTS}")
         for name in ("num_steps", "evaluate_every", "save_every", "sample_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
@@ -90,9 +96,13 @@ def config_dict(record: Any) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(to_mapping(record)).lock()
 
 
-def paper_dict(weights: str, *, micro_batch_size: int) -> ml_collections.ConfigDict:
-    """GRPO on the paper's corpus at the original's lengths and batch, its faults repaired."""
-    config = config_dict(RunConfig())
+def paper_dict(weights: str, preset: str, *, decoded: int) -> ml_collections.ConfigDict:
+    """GRPO on the paper's corpus at the original's lengths and batch, its faults repaired.
+
+    Laid out for a slice or host of any number of devices that is even: parameters over all of
+    them, eight prompts a micro-batch, `decoded` of them drawn from at a time.
+    """
+    config = config_dict(RunConfig(model=ModelConfig.preset(preset)))
     config.num_steps = 500
     config.evaluate_every = config.save_every = config.sample_every = 25
     config.corpus.path = "corpora/train.parquet"
@@ -104,13 +114,19 @@ def paper_dict(weights: str, *, micro_batch_size: int) -> ml_collections.ConfigD
     config.evaluation.max_examples = 1024
     config.checkpoints.best_metric = "eval/score/accuracy"
     config.weights.source = weights
-    config.optimizer.micro_batch_size = micro_batch_size
+    config.optimizer.micro_batch_size = 8
+    config.sampling.batch_size = decoded
+    config.compute.attention_chunk = 128
+    config.mesh.data = 1
+    config.mesh.fsdp = -1
+    config.mesh.tensor = 2
+    config.mesh.decode = "swapped"
     return config
 
 
-def parity_dict(weights: str) -> ml_collections.ConfigDict:
+def parity_dict(weights: str, preset: str, *, decoded: int) -> ml_collections.ConfigDict:
     """`paper_dict` with what the original does otherwise: prompt, reward, mean and precision."""
-    config = paper_dict(weights, micro_batch_size=8)
+    config = paper_dict(weights, preset, decoded=decoded)
     config.weights.param_dtype = "bfloat16"
     config.data.template = "released"
     config.data.system_prompt = "original_train"

@@ -128,6 +128,11 @@ def end_as_gone(error: BaseException) -> None:
     _last_words(f"error: {GONE} (seen here: {text})")
 
 
+def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
+    """Whether a device, or the compiler for it, had no room."""
+    return any(said in str(error) for said in ("RESOURCE_EXHAUSTED", "Ran out of memory"))
+
+
 def _say_on_abort(text: str) -> None:
     """Where jax's runtime aborts, as it does when a process is gone, this is said last."""
     handler = SIGNAL_HANDLER(lambda number: _last_words(f"error: {text}"))

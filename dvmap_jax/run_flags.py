@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from dvmap_jax import command
 from dvmap_jax.config import RunConfig, run_config
-from dvmap_jax.processes import end_as_gone, start_processes
+from dvmap_jax.processes import end_as_gone, is_out_of_memory, start_processes
 from dvmap_jax.records import leaves, nearest, to_mapping
 
 
@@ -37,10 +37,18 @@ def define_processes() -> None:
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:
-    """Runs a script that takes a run's config and maybe several processes.
+    """Runs a script that takes a run's config; `command.run_main` says how it ends."""
+    command.run_main(
+        main,
+        check=check_flags,
+        stopped="stopped; the same command goes on from the newest checkpoint",
+    )
 
-    `command.run_main` says how it ends. Where another process of the run is gone, this one ends
-    at once and says so.
+
+def run_together(main: Callable[[], None]) -> NoReturn:
+    """`run_main` with the processes that the flags or the environment name.
+
+    Where another process of the run is gone, this one ends at once and says so.
     """
 
     def together() -> None:
@@ -56,15 +64,16 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         try:
             main()
         except jax.errors.JaxRuntimeError as error:
+            if is_out_of_memory(error):
+                raise MemoryError(
+                    f"a device has no room for this run: {error}; see scripts/compile.py for what "
+                    "would fit"
+                ) from error
             if jax.process_count() > 1:
                 end_as_gone(error)
             raise
 
-    command.run_main(
-        together,
-        check=check_flags,
-        stopped="stopped; the same command goes on from the newest checkpoint",
-    )
+    run_main(together)
 
 
 def check_flags(arguments: list[str]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 MESH_AXES = ("data", "fsdp", "tensor")
@@ -104,8 +105,10 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
             f"mesh (data, fsdp, tensor) = {tuple(sizes)} does not multiply to {number} devices; "
             "set config.mesh"
         )
-    kinds = (jax.sharding.AxisType.Auto,) * len(sizes)
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=kinds, devices=devices)
+    placed = mesh_utils.create_device_mesh(
+        tuple(sizes), devices=devices, allow_split_physical_axes=True
+    )
+    return Mesh(placed, MESH_AXES, axis_types=(jax.sharding.AxisType.Auto,) * len(sizes))
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@
 split, stand beside the model.
 """
 
+import functools
 from collections.abc import Sequence
 
-import jax
 import pandas as pd
 from absl import flags
 
@@ -20,7 +20,9 @@ from dvmap_jax.evaluation.report import results_table
 from dvmap_jax.evaluation.results import write_results
 from dvmap_jax.model.config import ComputeConfig
 from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.sharding import MeshConfig, use_mesh
 from dvmap_jax.survey.corpus import Example, read_examples
+from dvmap_jax.train.start import stored_shardings
 from dvmap_jax.train.weights import load_model
 
 MODEL = flags.DEFINE_string("model", None, "Folder, GGUF file or baseline:NAME.", required=True)
@@ -73,18 +75,16 @@ def evaluation_config() -> EvaluationConfig:
 
 
 def answers(config: EvaluationConfig, examples: Sequence[Example]) -> pd.DataFrame:
-    """The model's results, one row an example."""
-    loaded = load_model(MODEL.value, DTYPE.value)
+    """The model's results, one row an example; its rows are divided over all devices."""
     data = DataConfig(template=TEMPLATE.value, system_prompt=SYSTEM.value)
-    model = Transformer(loaded.config, ComputeConfig(dtype=DTYPE.value))
-    tokenizer = Tokenizer.load(loaded.tokenizer)
-    params = jax.device_put(loaded.params)
-    evaluator = Evaluator(model, tokenizer, config=config, data=data)
-    benchmark = evaluator.prepare(examples)
-    with moving_bar("answering", "row") as bar:
-        return evaluator(
-            params, benchmark, mode=MODE.value, progress=lambda rows: bar(rows, len(examples))
-        )
+    with use_mesh(MeshConfig()) as mesh, moving_bar("answering", "row") as bar:
+        stored = functools.partial(stored_shardings, mesh)
+        loaded = load_model(MODEL.value, DTYPE.value, shardings_of=stored)
+        model = Transformer(loaded.config, ComputeConfig(dtype=DTYPE.value))
+        evaluator = Evaluator(model, Tokenizer.load(loaded.tokenizer), config=config, data=data)
+        benchmark = evaluator.prepare(examples)
+        how = {"mode": MODE.value, "progress": lambda rows: bar(rows, len(examples))}
+        return evaluator(loaded.params, benchmark, **how)
 
 
 def baseline_answers(name: str, train: Sequence[Example], examples: Sequence[Example]):

@@ -9,7 +9,7 @@ import jax
 from absl import flags
 
 from dvmap_jax.command import FolderParser, late_bar
-from dvmap_jax.run_flags import define_config, define_processes, read_config, run_main
+from dvmap_jax.run_flags import define_config, define_processes, read_config, run_together
 from dvmap_jax.train.finish import finish
 from dvmap_jax.train.trainer import train
 
@@ -33,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_together(main)

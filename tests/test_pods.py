@@ -10,7 +10,6 @@ from dvmap_jax.run_flags import check_overrides
 DEFINED = re.compile(r"DEFINE\w*\((?:\w+\([^()]*\),)?\s*\"([\w-]+)\"")
 PARSED = re.compile(r'^parse "(.*)" "(.*)" "\$@"$', re.MULTILINE)
 # Documented here, made elsewhere; checked as all others once the files that define them are there.
-ANNOUNCED = {"scripts/compile.py": {"config", "topology", "output"}}
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +45,15 @@ def flags_of(root, script):
     if file.suffix != ".py":
         options = PARSED.search(file.read_text(encoding="utf-8")).groups()
         return {"config", "workdir", "dry-run", "help", *" ".join(options).split()}
-    announced = ANNOUNCED.get(script, set())
-    if not file.exists():
-        return announced
     texts = [file, *(root / "dvmap_jax").glob("*.py")]
-    return announced | {
-        name for each in texts for name in DEFINED.findall(each.read_text(encoding="utf-8"))
-    }
+    return {name for each in texts for name in DEFINED.findall(each.read_text(encoding="utf-8"))}
 
 
 def test_named_files_exist(text, root):
     named = set(re.findall(r"\b((?:scripts|tests|docs|configs)/[\w./-]+\w)", text))
     assert len(named) > 8
     missing = {name for name in named if not (root / name).exists()}
-    assert missing - set(ANNOUNCED) - {"configs/NAME.py"} == set()
+    assert missing - {"configs/NAME.py"} == set()
 
 
 def test_flags_of_commands_are_defined(text, root):
@@ -79,7 +73,6 @@ def test_flags_in_sentences_are_defined(text, root):
     for script in [*root.glob("scripts/*.py"), *root.glob("scripts/launch/*.s[hb]*")]:
         if script.name != "arguments.sh":
             known |= flags_of(root, script.relative_to(root).as_posix())
-    known |= set().union(*ANNOUNCED.values())
     quoted = " ".join(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)))
     named = set(re.findall(r"(?<![\w-])--([a-z_-]+)\b(?!\.)", quoted))
     assert len(named) > 10

@@ -88,8 +88,8 @@ class Evaluator:
     ):
         """`decoder` is the model in the layout that completions are drawn under."""
         self.tokenizer, self.config, self.data = tokenizer, config, data
-        sampling = SamplingConfig(temperature=config.temperature, max_tokens=config.max_tokens)
-        self._logprobs = jax.jit(lambda *args: branch_logprobs(model, *args)[0])
+        sampling = generation_sampling(config)
+        self._logprobs = option_scorer(model)
         self._decode = make_decoder(decoder or model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
     def __call__(
@@ -183,6 +183,16 @@ class Evaluator:
             for i, n in enumerate(batch.numbers.flat)
             if n >= 0
         ]
+
+
+def generation_sampling(config: EvaluationConfig) -> SamplingConfig:
+    """How completions are drawn in an evaluation."""
+    return SamplingConfig(temperature=config.temperature, max_tokens=config.max_tokens)
+
+
+def option_scorer(model: Transformer):
+    """`score(params, levels, branches) -> [B, M, R]`: log-probabilities of options, compiled."""
+    return jax.jit(lambda *args: branch_logprobs(model, *args)[0])
 
 
 def chosen(

@@ -54,6 +54,11 @@ class ModelConfig:
         if self.head_dim % 2:
             raise ValueError(f"model.head_dim is {self.head_dim}; rotary positions need it even")
 
+    @classmethod
+    def preset(cls, name: str) -> "ModelConfig":
+        """The published sizes of a model, by its name in `PRESETS`."""
+        return PRESETS[name]
+
     @property
     def qk_norm(self) -> bool:
         """Whether queries and keys are normalised per head: Qwen3 does, Llama does not."""

@@ -162,9 +162,13 @@ class Transformer:
     def logits(self, params: dict, hidden: Float[Array, "*B D"]) -> Float[Array, "*B V"]:
         """Scores of every next token, at least float32; for whole sequences see logprobs.py."""
         wide = jnp.promote_types(self.dtype, jnp.float32)
-        return full_precision(
+        axes = ("table_batch", *(None,) * (hidden.ndim - 1))
+        hidden = constrain(hidden, axes, self.layout)
+        logits = full_precision(
             jnp.einsum("...d,vd->...v", hidden, self.head(params), preferred_element_type=wide)
         )
+        # Said here, or the head would be gathered to where the logits go next.
+        return constrain(logits, (*axes[:-1], "scored_vocab"), self.layout)
 
     def _lookup_table(self, params: dict) -> Float[Array, "V D"]:
         table = params["embed"]["table"].astype(self.dtype)

@@ -8,6 +8,7 @@ from dvmap_jax.config import RunConfig
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.sharding import check_divides, param_shardings, replicated
+from dvmap_jax.train.objectives import objective_of
 from dvmap_jax.train.state import (
     TrainState,
     abstract_state,
@@ -15,6 +16,7 @@ from dvmap_jax.train.state import (
     make_optimizer,
     state_shardings,
 )
+from dvmap_jax.train.update import Update, make_pmapped_update, make_update
 
 
 def placed_state(config: RunConfig, model: Transformer, mesh: Mesh) -> TrainState:
@@ -82,3 +84,13 @@ def check_mesh(config: RunConfig, model: ModelConfig, mesh: Mesh) -> None:
 def _named(part: int, name: str, whole: int) -> tuple[int, str]:
     """The rows computed together, and where that number comes from."""
     return (part, name) if part else (whole, "an update's share of data.batch_size")
+
+
+def update_of(config: RunConfig, model: Transformer, placed: TrainState) -> Update:
+    """The run's compiled update, over the mesh or pmapped."""
+    objective = objective_of(config, model)
+    if config.mesh.parallelism == "pmap":
+        return make_pmapped_update(objective, model, config.optimizer, config.grpo)
+    return make_update(
+        objective, model, config.optimizer, config.grpo, shardings=shardings_of(placed)
+    )

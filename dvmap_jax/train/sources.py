@@ -47,16 +47,7 @@ def grpo_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> 
     )
     if config.grpo.updates_per_rollout == 1:
         return sample
-    micro_batch_size = config.optimizer.micro_batch_size
-
-    @jax.jit
-    def score(params, levels, branches):
-        def one(rows):
-            rows = jax.tree.map(constrain_rows, rows)
-            return branch_logprobs(model, params, *rows, temperature=config.sampling.temperature)[0]
-
-        logprobs = jax.lax.map(one, split_rows((levels, branches), micro_batch_size))
-        return constrain_rows(logprobs.reshape(branches.tokens.shape))
+    score = old_scorer(config, model)
 
     def source(params: dict, prompts: PromptBatch, *, step: int) -> Rollouts:
         rollouts = sample(params, prompts, step=step)
@@ -64,3 +55,20 @@ def grpo_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> 
         return rollouts.with_old_logprobs(old)
 
     return source
+
+
+def old_scorer(config: RunConfig, model: Transformer):
+    """`score(params, levels, branches) -> [B, M, R]`: the trainer's own log-probabilities."""
+
+    @jax.jit
+    def score(params, levels, branches):
+        def one(rows):
+            rows = jax.tree.map(constrain_rows, rows)
+            return branch_logprobs(model, params, *rows, temperature=config.sampling.temperature)[0]
+
+        logprobs = jax.lax.map(
+            one, split_rows((levels, branches), config.optimizer.micro_batch_size)
+        )
+        return constrain_rows(logprobs.reshape(branches.tokens.shape))
+
+    return score

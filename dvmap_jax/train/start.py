@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from dvmap_jax.config import RunConfig
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.files import whole_folder
+from dvmap_jax.hf.load import CONFIG, read_config
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.processes import all_succeed
@@ -62,6 +63,15 @@ def starting_point(
     tokenizer = kept_tokenizer(workdir, lambda: Tokenizer.load(chosen))
     check_vocabulary(loaded.config, tokenizer)
     return Start(loaded.config, loaded.params, tokenizer)
+
+
+def expected_sizes(config: RunConfig) -> ModelConfig:
+    """The model's sizes without its weights: of their folder where it is there, else the config's.
+
+    Shipped configs carry the sizes of the weights that they name.
+    """
+    folder = pathlib.Path(config.weights.source)
+    return read_config(folder) if (folder / CONFIG).is_file() else config.model
 
 
 def stored_shardings(mesh: Mesh, config: ModelConfig) -> dict:

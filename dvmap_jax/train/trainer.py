@@ -17,20 +17,19 @@ from dvmap_jax.rl.rollouts import Rollouts
 from dvmap_jax.sharding import own_rows, use_mesh
 from dvmap_jax.survey.splits import load_corpus
 from dvmap_jax.train.checkpoints import FOLDER, Checkpoints
+from dvmap_jax.train.compilation import check_room
 from dvmap_jax.train.log import Log
 from dvmap_jax.train.measure import Measurement
-from dvmap_jax.train.objectives import objective_of
 from dvmap_jax.train.placement import (
     check_mesh,
     first_state,
     placed_state,
     reference_params,
-    shardings_of,
+    update_of,
 )
 from dvmap_jax.train.sources import batch_source
 from dvmap_jax.train.start import WARM_START, starting_point, warm_start_config
 from dvmap_jax.train.state import TrainState
-from dvmap_jax.train.update import Update, make_pmapped_update, make_update
 from dvmap_jax.train.workdir import claim_workdir
 
 Reading = Callable[[int, int], None]
@@ -66,6 +65,7 @@ def run(config: RunConfig, workdir: pathlib.Path, mesh: Mesh, reading: Reading) 
     start = starting_point(config, workdir, corpus.train, **how)
     check_lengths(config, start.config)
     check_mesh(config, start.config, mesh)
+    check_room(config, start.config, mesh)
     model = Transformer(start.config, config.compute)
     own = own_rows(config.data.batch_size)
     prompts = PromptStream(corpus.train, start.tokenizer, config.data, own=own)
@@ -114,16 +114,6 @@ def is_finished(config: RunConfig, workdir: pathlib.Path) -> bool:
 def open_log(config: RunConfig, workdir: pathlib.Path, restored_step: int | None) -> Log:
     """The run's log, without the rows of steps that no checkpoint holds."""
     return Log(workdir, config.log, num_steps=config.num_steps, restored_step=restored_step)
-
-
-def update_of(config: RunConfig, model: Transformer, placed: TrainState) -> Update:
-    """The run's compiled update, over the mesh or pmapped."""
-    objective = objective_of(config, model)
-    if config.mesh.parallelism == "pmap":
-        return make_pmapped_update(objective, model, config.optimizer, config.grpo)
-    return make_update(
-        objective, model, config.optimizer, config.grpo, shardings=shardings_of(placed)
-    )
 
 
 def restore_or_init(

@@ -12,7 +12,10 @@ from dvmap_jax.records import changed_keys
 CONFIG = "config.json"
 # What a resumed run may do otherwise: when to stop, look, save and how much to tell.
 # It may also run on other devices: nothing but rounding depends on them.
-FREE_KEYS = ("num_steps", "evaluate_every", "save_every", "sample_every", "export", "log.", "mesh.")
+FREE_KEYS = (
+    *("num_steps", "evaluate_every", "save_every", "sample_every", "export", "preflight"),
+    *("log.", "mesh."),
+)
 RUN_FILES = ("checkpoints", "metrics.jsonl", "timing.jsonl", "samples.jsonl")
 
 

@@ -15,9 +15,14 @@ from dvmap_jax.model.tree import Level
 from dvmap_jax.rl.grpo import GRPOConfig
 from dvmap_jax.rl.rollouts import RolloutBatch
 from dvmap_jax.sharding import MeshConfig, make_mesh, put_own_rows, read_rows
-from dvmap_jax.train.placement import first_state, placed_state, reference_params, shardings_of
+from dvmap_jax.train.placement import (
+    first_state,
+    placed_state,
+    reference_params,
+    shardings_of,
+    update_of,
+)
 from dvmap_jax.train.state import OptimizerConfig
-from dvmap_jax.train.trainer import update_of
 
 MESHES = {
     "data": MeshConfig(8, 1, 1),
