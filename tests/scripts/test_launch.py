@@ -221,6 +221,7 @@ def test_worker_runs_the_command_once_and_stops_it(launch, worker):
     assert not cmdline.exists() or not cmdline.read_bytes()
     assert launch("tpu_vm.sh", *SLICE, "--stop").stdout == "no run here\n"
     assert launch("tpu_vm.sh", *start).returncode == 0  # resumed by the same call
+    assert launch("tpu_vm.sh", *SLICE, "--stop").returncode == 0
 
 
 def test_worker_gets_the_files_of_the_ref_and_the_tpu_extra(launch, worker, installing, root):
@@ -235,6 +236,7 @@ def test_worker_gets_the_files_of_the_ref_and_the_tpu_extra(launch, worker, inst
     ]
     assert [call.split()[2] for call in calls] == ["install", "venv", "pip"]
     assert calls[-1].endswith("--python .venv/bin/python -e .[tpu,gcs]")
+    assert launch("tpu_vm.sh", *SLICE, "--stop").returncode == 0
 
 
 def test_slurm_dry_run_is_the_training_command(launch):
