@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pandas as pd
 from absl import flags
 
-from dvmap_jax.command import FolderParser, moving_bar, run_main
+from dvmap_jax.command import FolderParser, late_bar, run_main
 from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.evaluation.baselines import BASELINES, baseline_results
@@ -77,7 +77,7 @@ def evaluation_config() -> EvaluationConfig:
 def answers(config: EvaluationConfig, examples: Sequence[Example]) -> pd.DataFrame:
     """The model's results, one row an example; its rows are divided over all devices."""
     data = DataConfig(template=TEMPLATE.value, system_prompt=SYSTEM.value)
-    with use_mesh(MeshConfig()) as mesh, moving_bar("answering", "row") as bar:
+    with use_mesh(MeshConfig()) as mesh, late_bar("answering", "row") as bar:
         stored = functools.partial(stored_shardings, mesh)
         loaded = load_model(MODEL.value, DTYPE.value, shardings_of=stored)
         model = Transformer(loaded.config, ComputeConfig(dtype=DTYPE.value))

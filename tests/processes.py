@@ -7,11 +7,13 @@ import subprocess
 import sys
 
 TIMEOUT = 300  # seconds
+# Programs of tests run for moments and compile for long: their machine code need not be fast.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def start(script: pathlib.Path, *arguments: object, devices: int, **environment: str):
     """A running process that sees so many CPU devices."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
     environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, **environment}
     return subprocess.Popen(
         [sys.executable, script, *map(str, arguments)],

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from processes import free_address
+from processes import QUICK, free_address
 from safetensors.numpy import load_file
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def start(workdir, *flags, devices=1):
     """A running train.py that sees so many devices."""
     environment = {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
     }
     command = [sys.executable, "scripts/train.py", "--config=configs/demo.py", *SMALL, *flags]
     return subprocess.Popen(

@@ -10,6 +10,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from processes import QUICK
 
 from dvmap_jax.train.checkpoints import read_checkpoint
 
@@ -39,6 +40,7 @@ def start(workdir, stdout=subprocess.DEVNULL):
     return subprocess.Popen(
         [*command, f"--workdir={workdir}"],
         cwd=ROOT,
+        env={**os.environ, "XLA_FLAGS": QUICK},
         stdout=stdout,
         stderr=subprocess.DEVNULL,
         text=True,
