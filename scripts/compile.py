@@ -15,7 +15,13 @@ from absl import flags
 from dvmap_jax.command import moving_bar
 from dvmap_jax.files import write_text
 from dvmap_jax.run_flags import define_config, read_config, run_main
-from dvmap_jax.train.compilation import advice, compile_programs, step_seconds, table
+from dvmap_jax.train.compilation import (
+    advice,
+    compile_programs,
+    step_seconds,
+    stored_bytes,
+    table,
+)
 from dvmap_jax.train.costs import CHIPS, GIB
 from dvmap_jax.train.start import expected_sizes
 from dvmap_jax.train.topology import topology_devices
@@ -41,11 +47,15 @@ def main() -> None:
             config, model, devices, chip=chip, only=wanted, progress=lambda done: bar(done, 0)
         )
     print(f"{name}, {len(devices)} devices of {memory / GIB:.2f} GiB, mesh {config.mesh}")
+    stored = stored_bytes(config, model, devices)
+    kept = ", ".join(f"{part} {number / GIB:.2f} GiB" for part, number in stored.items())
+    print(f"kept on each: {kept}")
     print(table(found, memory))
     if chip:
         print(f"a step of the longest prompts and completions: {step_seconds(found):.1f} s at best")
     if OUTPUT.value:
-        rows = {"topology": name, "programs": [dataclasses.asdict(one) for one in found]}
+        rows = {"topology": name, "devices": len(devices), "memory": memory, "kept": stored}
+        rows |= {"programs": [dataclasses.asdict(one) for one in found]}
         write_text(pathlib.Path(OUTPUT.value), json.dumps(rows, indent=2) + "\n")
     large = [one for one in found if chip and not one.fits(memory)]
     for one in large:

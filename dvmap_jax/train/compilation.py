@@ -13,11 +13,12 @@ from jax.sharding import Mesh
 
 from dvmap_jax.config import RunConfig
 from dvmap_jax.model.config import ModelConfig
+from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.processes import is_out_of_memory
 from dvmap_jax.sharding import make_mesh
 from dvmap_jax.train.collectives import collectives
 from dvmap_jax.train.costs import GIB, Chip, roofline
-from dvmap_jax.train.placement import check_mesh
+from dvmap_jax.train.placement import check_mesh, placed_reference, placed_state
 from dvmap_jax.train.programs import Program, programs
 
 SPARE = 0.05  # of a device's memory, which a run needs besides its programs
@@ -73,7 +74,7 @@ def compile_programs(
     with jax.set_mesh(mesh):
         found = []
         for program in filter(only, programs(config, model, mesh)):
-            found.append(_compiled(program, chip, chips=mesh.size))
+            found.append(_compiled(program, chip, mesh))
             progress(len(found))
     return found
 
@@ -99,7 +100,7 @@ def check_room(config: RunConfig, model: ModelConfig, mesh: Mesh) -> None:
         )
 
 
-def _compiled(program: Program, chip: Chip | None, *, chips: int) -> Compiled:
+def _compiled(program: Program, chip: Chip | None, mesh: Mesh) -> Compiled:
     started = time.perf_counter()
     try:
         done = program.lower().compile()
@@ -110,19 +111,21 @@ def _compiled(program: Program, chip: Chip | None, *, chips: int) -> Compiled:
         return Compiled(program.name, time.perf_counter() - started, refusal=text)
     seconds = time.perf_counter() - started
     memory = done.memory_analysis()
-    whole = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    whole += memory.temp_size_in_bytes - memory.alias_size_in_bytes
+    peak = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    peak += memory.temp_size_in_bytes - memory.alias_size_in_bytes
+    if mesh.devices.flat[0].platform == "tpu":  # elsewhere it leaves temporaries out
+        peak = memory.peak_memory_in_bytes
     sent: Counter = Counter()
     for one in collectives(done.as_text()):
         sent[one.kind] += one.times * one.num_bytes
     resident = _bytes_per_device(program.resident)
-    limits = chip and roofline(program.work, chip, chips=chips, sent=tuple(sent.values()))
+    limits = chip and roofline(program.work, chip, chips=mesh.size, sent=tuple(sent.values()))
     return Compiled(
         name=program.name,
         seconds=seconds,
         arguments=memory.argument_size_in_bytes,
         resident=resident,
-        peak=(memory.peak_memory_in_bytes or whole) + resident,
+        peak=peak + resident,
         flops=program.work.flops,
         sent=dict(sent),
         roofline=limits or {},
@@ -136,6 +139,20 @@ def _bytes_per_device(tree: Any) -> int:
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize
         for leaf in jax.tree.leaves(tree)
     )
+
+
+def stored_bytes(config: RunConfig, model: ModelConfig, devices: Sequence[Any]) -> dict[str, int]:
+    """Bytes of a device that a run keeps throughout: parameters, optimizer state, reference."""
+    mesh = make_mesh(config.mesh, devices)
+    transformer = Transformer(model, config.compute)
+    state = placed_state(config, transformer, mesh)
+    with jax.set_mesh(mesh):
+        reference = placed_reference(config, transformer, state)
+    return {
+        "parameters": _bytes_per_device(state.params),
+        "optimizer": _bytes_per_device(state.optimizer),
+        "reference": _bytes_per_device(reference),
+    }
 
 
 def advice(
@@ -169,8 +186,8 @@ def advice(
 
 def table(found: Sequence[Compiled], memory: float) -> str:
     """The programs as a table for people; memory is what a device has."""
-    head = ("program", "arguments", "besides", "peak", "of memory", "TFLOP", "GB sent", "compute s")
-    head += ("memory s", "links s", "binds", "compiled in")
+    head = ("program", "arguments", "besides", "temporaries", "peak", "of memory", "TFLOP")
+    head += ("GB sent", "compute s", "memory s", "links s", "binds", "compiled in")
     lines = [head, *(_row(one, memory) for one in found)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join(
@@ -181,8 +198,10 @@ def table(found: Sequence[Compiled], memory: float) -> str:
 
 def _row(one: Compiled, memory: float) -> tuple[str, ...]:
     if one.refusal:
-        return (one.name, *("-",) * 10, f"{one.seconds:.0f} s")
-    size = [f"{number / GIB:.2f} GiB" for number in (one.arguments, one.resident, one.peak)]
+        return (one.name, *("-",) * 11, f"{one.seconds:.0f} s")
+    temporaries = one.peak - one.arguments - one.resident
+    sizes = (one.arguments, one.resident, temporaries, one.peak)
+    size = [f"{number / GIB:.2f} GiB" for number in sizes]
     share = f"{100 * one.peak / memory:.1f} %" if memory else "-"
     sent = f"{sum(one.sent.values()) / 1e9:.1f}"
     limits = [f"{one.roofline[key]:.2f}" if one.roofline else "-" for key in LIMITS]

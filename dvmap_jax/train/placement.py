@@ -58,6 +58,16 @@ def reference_params(config: RunConfig, model: Transformer, params: dict, placed
     return copy(params)
 
 
+def placed_reference(config: RunConfig, model: Transformer, placed: TrainState) -> dict | None:
+    """Shapes and shardings of `reference_params`."""
+    if config.objective != "grpo" or config.grpo.kl_coef == 0:
+        return None
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, model.dtype, sharding=leaf.sharding),
+        placed.params,
+    )
+
+
 def check_mesh(config: RunConfig, model: ModelConfig, mesh: Mesh) -> None:
     """Raises ValueError where the mesh does not divide the model's sizes or the run's batches."""
     sizes = {

@@ -18,7 +18,7 @@ from dvmap_jax.model.tree import Level
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
 from dvmap_jax.sharding import divided_into, row_sharding, rows_on_mesh
 from dvmap_jax.train.costs import TreeShape, Work, decode_work, forward_flops, update_work
-from dvmap_jax.train.placement import placed_state, update_of
+from dvmap_jax.train.placement import placed_reference, placed_state, update_of
 from dvmap_jax.train.sources import old_scorer
 from dvmap_jax.train.state import TrainState
 
@@ -59,12 +59,7 @@ class _Programs:
         self.model = Transformer(sizes, config.compute)
         self.decoder = Transformer(sizes, config.compute, layout=config.mesh.decode)
         self.state: TrainState = placed_state(config, self.model, mesh)
-        self.reference = None
-        if config.objective == "grpo" and config.grpo.kl_coef > 0:
-            self.reference = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, self.model.dtype, sharding=x.sharding),
-                self.state.params,
-            )
+        self.reference = placed_reference(config, self.model, self.state)
         self.chips = mesh.size
         self.key = jax.eval_shape(lambda: jax.random.key(0))
 

@@ -1,11 +1,20 @@
 """Compiled programs of a mesh: no table, no stack of layers and no logits are whole in them."""
 
+import dataclasses
 import importlib.util
 import json
 import pathlib
 
+import jax
 import pytest
 from processes import run_alone
+
+from dvmap_jax.config import RunConfig
+from dvmap_jax.data.batches import DataConfig
+from dvmap_jax.model.config import ModelConfig
+from dvmap_jax.model.sampling import SamplingConfig
+from dvmap_jax.train.compilation import SPARE, advice, check_room, compile_programs
+from dvmap_jax.train.costs import CHIPS
 
 TASKS = pathlib.Path(__file__).with_name("compile_tasks.py")
 VOCAB, WIDTH, MLP, LAYERS, HEADS, KV_HEADS = 4608, 256, 640, 3, 192, 64
@@ -49,3 +58,49 @@ def test_logits_are_exchanged_and_never_gathered(compiled):
 def test_a_deep_model_compiles_to_a_program_of_the_same_size(compiled):
     lines = compiled["programs"]["update"]["lines"]
     assert abs(compiled["deep_update_lines"] / lines - 1) < 0.02
+
+
+SMALL = ModelConfig(vocab_size=64, width=32, mlp_width=48, num_layers=1, head_dim=8)
+RUN = RunConfig(
+    preflight="on",
+    data=DataConfig(batch_size=8, max_prompt_length=64),
+    sampling=SamplingConfig(max_tokens=64),
+)
+
+
+def drawn(config):
+    """The compiled rollout of a run on one device."""
+    how = {"only": lambda program: program.name == "rollout"}
+    return compile_programs(config, SMALL, jax.devices()[:1], **how)[0]
+
+
+def chip(memory):
+    return dataclasses.replace(CHIPS["v5e"], memory=memory)
+
+
+def test_where_something_does_not_fit_the_rows_that_would_are_named():
+    whole = drawn(RUN)
+    quarter = dataclasses.replace(RUN, sampling=dataclasses.replace(RUN.sampling, batch_size=2))
+    memory = drawn(quarter).peak / (1 - SPARE)
+    assert whole.fits(2 * whole.peak) and not whole.fits(memory)
+    how = {"large": whole, "devices": jax.devices()[:1]}
+    said = advice(RUN, SMALL, chip=chip(memory), **how)
+    assert said == "with sampling.batch_size = 2 it would"
+    assert "fewer rows at a time do not help" in advice(RUN, SMALL, chip=chip(1000), **how)
+
+
+def test_a_run_that_does_not_fit_its_devices_stops_before_it_starts(monkeypatch):
+    mesh = jax.sharding.Mesh(
+        [[[jax.devices()[0]]]],
+        ("data", "fsdp", "tensor"),
+        axis_types=(jax.sharding.AxisType.Auto,) * 3,
+    )
+    check_room(RUN, SMALL, mesh)
+    whole = drawn(RUN)
+    small = dataclasses.replace(whole, refusal="no room for 1 GiB")
+    monkeypatch.setattr(
+        "dvmap_jax.train.compilation.compile_programs", lambda *args, **kwargs: [small]
+    )
+    with pytest.raises(MemoryError, match=r"rollout needs .* no room for 1 GiB; lower sampling"):
+        check_room(RUN, SMALL, mesh)
+    check_room(dataclasses.replace(RUN, preflight="auto"), SMALL, mesh)  # a CPU is not asked
