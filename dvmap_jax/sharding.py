@@ -198,11 +198,6 @@ def row_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def row_shards(mesh: Mesh) -> int:
-    """Into how many parts rows are divided."""
-    return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
-
-
 def check_divides(mesh: Mesh, sizes: dict[str, tuple[int, str]], layout: str) -> None:
     """Raises ValueError where a size does not divide over the mesh axes its logical axis has.
 

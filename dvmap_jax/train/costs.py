@@ -41,13 +41,6 @@ class Work:
     flops: float
     bytes_per_chip: float
 
-    def __add__(self, other: "Work") -> "Work":
-        return Work(self.flops + other.flops, self.bytes_per_chip + other.bytes_per_chip)
-
-    def times(self, number: float) -> "Work":
-        """The same work so often."""
-        return Work(self.flops * number, self.bytes_per_chip * number)
-
 
 @dataclasses.dataclass(frozen=True)
 class TreeShape:
