@@ -31,14 +31,17 @@ def attend(
     keys: Float[Array, "B N K T H"],
     values: Float[Array, "B N K T H"],
     context: tuple[LayerBlock, ...],
+    segments: Int[Array, "B N T"] | None = None,
     query_chunk: int = 0,
 ) -> Float[Array, "B N T M H"]:
     """Each branch attends to all of its ancestors and causally to its own tokens.
 
     M is the number of query heads, a multiple of the K key/value heads. A block of
     `context` has Ni rows, Ni dividing N: branch n reads row n // (N / Ni) of it. Scores,
-    softmax and sums are at least float32. At most `query_chunk` of the T queries (0: all) are
-    scored at a time, and scored again for the gradient, so that scores of T x T never exist.
+    softmax and sums are at least float32. Where rows hold several branches one after the other,
+    `segments` numbers them, and a token sees only its own. At most `query_chunk` of the T queries
+    (0: all) are scored at a time, and scored again for the gradient, so that scores of T x T
+    never exist.
     """
     B, N, T, M, H = query.shape
     K = keys.shape[2]
@@ -50,7 +53,7 @@ def attend(
 
     def one(start, rows):
         parts = [_over_ancestor(rows, block) for block in context]
-        parts.append(_over_self(rows, keys, values, start))
+        parts.append(_over_self(rows, keys, values, segments, start))
         return _merge(parts).astype(query.dtype)
 
     if size == T:
@@ -85,12 +88,21 @@ def _over_ancestor(query: Float[Array, "B N K G T H"], block: LayerBlock) -> Par
     return Partial(*(unfold(x) for x in part))
 
 
-def _over_self(query: Float[Array, "B N K G T H"], keys: Array, values: Array, start) -> Partial:
+def _over_self(
+    query: Float[Array, "B N K G T H"], keys: Array, values: Array, segments, start
+) -> Partial:
     """Queries from position `start` on over the branch's own keys up to their own position."""
     B, N, K, G, T, H = query.shape
-    causal = start + jnp.arange(T)[:, None] >= jnp.arange(keys.shape[3])
-    causal = jnp.broadcast_to(causal, (G, *causal.shape)).reshape(G * T, -1)
-    part = _softmax_part(query.reshape(B, N, K, G * T, H), keys, values, causal)
+    S = keys.shape[3]
+    seen = start + jnp.arange(T)[:, None] >= jnp.arange(S)
+    if segments is not None:
+        own = jax.lax.dynamic_slice_in_dim(segments, start, T, axis=2)
+        seen = (seen & (own[..., None] == segments[:, :, None]))[:, :, None, None]
+    seen = jnp.broadcast_to(
+        seen, (*seen.shape[:-3], G, T, S) if segments is not None else (G, T, S)
+    )
+    seen = seen.reshape(*seen.shape[:-3], G * T, S)
+    part = _softmax_part(query.reshape(B, N, K, G * T, H), keys, values, seen)
     return Partial(*(x.reshape(B, N, K, G, T, x.shape[-1]) for x in part))
 
 

@@ -125,6 +125,7 @@ class Attention(nnx.Module):
         rope: tuple[Array, Array],
         context: tuple[LayerBlock, ...],
         how: How,
+        segments: Int[Array, "B N T"] | None = None,
     ) -> tuple[Float[Array, "B N T D"], Float[Array, "B N K T H"], Float[Array, "B N K T H"]]:
         q = self._heads(self.q(x), self.config.num_heads, "heads", how)
         k = self._heads(self.k(x), self.config.num_kv_heads, "kv_heads", how)
@@ -133,7 +134,14 @@ class Attention(nnx.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = rotate(q, rope), rotate(k, rope)
         k, v = k.swapaxes(2, 3), v.swapaxes(2, 3)  # [B, N, K, T, H]
-        mixed = attend(q, keys=k, values=v, context=context, query_chunk=how.query_chunk)
+        mixed = attend(
+            q,
+            keys=k,
+            values=v,
+            context=context,
+            segments=segments,
+            query_chunk=how.query_chunk,
+        )
         mixed = constrain(mixed, ("batch", None, None, "heads", None), how.layout)
         return self.o(mixed.reshape(*x.shape[:3], -1)), k, v
 
@@ -167,10 +175,10 @@ class Layer(nnx.Module):
         self.mlp_norm = RMSNorm(config.width, epsilon=config.norm_epsilon, rngs=rngs)
         self.mlp = GatedMLP(config, rngs=rngs)
 
-    def __call__(self, x, rope, context, how: How):
+    def __call__(self, x, rope, context, how: How, segments=None):
         inner, stream = (("batch", None, None, last) for last in (None, "residual"))
         normed = constrain(self.attention_norm(x), inner, how.layout)
-        mixed, keys, values = self.attention(normed, rope, context, how)
+        mixed, keys, values = self.attention(normed, rope, context, how, segments)
         x = x + constrain(mixed, stream, how.layout)
         normed = constrain(self.mlp_norm(x), inner, how.layout)
         return x + constrain(self.mlp(normed, how.layout), stream, how.layout), keys, values
