@@ -10,11 +10,19 @@ MASKED = -1e30  # finite, so that a row with nothing to see stays a number
 
 
 class LayerBlock(NamedTuple):
-    """Keys and values of one layer for one level of the tree, and how many are valid."""
+    """Keys and values of one layer for one level of the tree, and how many are valid.
 
-    keys: Float[Array, "B Ni K S H"]
-    values: Float[Array, "B Ni K S H"]
+    The first `lengths` are; of a ring, the `lengths` up to `newest` and on from the end. `columns`
+    are keys stored [B, Ni, K, H, S], as a decode step reads them. What is stored in int8 has its
+    `scales`, of keys and of values.
+    """
+
+    keys: Float[Array, "B Ni K S H"] | Int[Array, "B Ni K S H"]
+    values: Float[Array, "B Ni K S H"] | Int[Array, "B Ni K S H"]
     lengths: Int[Array, "B Ni"]
+    newest: Int[Array, ""] | None = None
+    columns: bool = False
+    scales: tuple[Float[Array, "B Ni K S"], Float[Array, "B Ni K S"]] | None = None
 
 
 class Partial(NamedTuple):
@@ -50,10 +58,11 @@ def attend(
         0, 1, 3, 4, 2, 5
     )  # [B, N, K, G, T, H]
     size = _chunk_size(T, query_chunk)
+    own = LayerBlock(keys, values, jnp.full((B, N), T))
 
     def one(start, rows):
         parts = [_over_ancestor(rows, block) for block in context]
-        parts.append(_over_self(rows, keys, values, segments, start))
+        parts.append(_over_self(rows, own, segments, start))
         return _merge(parts).astype(query.dtype)
 
     if size == T:
@@ -75,11 +84,11 @@ def _chunk_size(size: int, limit: int) -> int:
 def _over_ancestor(query: Float[Array, "B N K G T H"], block: LayerBlock) -> Partial:
     """One product of all branches of an ancestor with its keys, which are never copied."""
     B, N, K, G, T, H = query.shape
-    Ni, S = block.keys.shape[1], block.keys.shape[3]
+    Ni, S = block.values.shape[1], block.values.shape[3]
     fold = N // Ni
     rows = query.reshape(B, Ni, fold, K, G, T, H).swapaxes(2, 3).reshape(B, Ni, K, fold * G * T, H)
-    valid = jnp.arange(S) < block.lengths[:, :, None, None, None]
-    part = _softmax_part(rows, block.keys, block.values, valid)
+    ages = jnp.arange(S) if block.newest is None else (block.newest - jnp.arange(S)) % S
+    part = _softmax_part(rows, block, ages < block.lengths[:, :, None, None, None])
 
     def unfold(x):
         x = x.reshape(B, Ni, K, fold, G, T, x.shape[-1]).swapaxes(2, 3)
@@ -88,35 +97,45 @@ def _over_ancestor(query: Float[Array, "B N K G T H"], block: LayerBlock) -> Par
     return Partial(*(unfold(x) for x in part))
 
 
-def _over_self(
-    query: Float[Array, "B N K G T H"], keys: Array, values: Array, segments, start
-) -> Partial:
+def _over_self(query: Float[Array, "B N K G T H"], own: LayerBlock, segments, start) -> Partial:
     """Queries from position `start` on over the branch's own keys up to their own position."""
     B, N, K, G, T, H = query.shape
-    S = keys.shape[3]
+    S = own.keys.shape[3]
+    if S == 1:
+        return _over_one(query, own)
     seen = start + jnp.arange(T)[:, None] >= jnp.arange(S)
     if segments is not None:
-        own = jax.lax.dynamic_slice_in_dim(segments, start, T, axis=2)
-        seen = (seen & (own[..., None] == segments[:, :, None]))[:, :, None, None]
-    seen = jnp.broadcast_to(
-        seen, (*seen.shape[:-3], G, T, S) if segments is not None else (G, T, S)
-    )
+        rows = jax.lax.dynamic_slice_in_dim(segments, start, T, axis=2)
+        seen = (seen & (rows[..., None] == segments[:, :, None]))[:, :, None, None]
+    seen = jnp.broadcast_to(seen, (*seen.shape[:-3], G, T, S) if seen.ndim > 2 else (G, T, S))
     seen = seen.reshape(*seen.shape[:-3], G * T, S)
-    part = _softmax_part(query.reshape(B, N, K, G * T, H), keys, values, seen)
+    part = _softmax_part(query.reshape(B, N, K, G * T, H), own, seen)
     return Partial(*(x.reshape(B, N, K, G, T, x.shape[-1]) for x in part))
 
 
-def _softmax_part(rows, keys, values, valid) -> tuple[Array, Array, Array]:
+def _over_one(query: Float[Array, "B N K G 1 H"], own: LayerBlock) -> Partial:
+    """A single new token over itself."""
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    keys, values = (x[:, :, :, None].astype(wide) for x in (own.keys, own.values))
+    score = (query.astype(wide) * keys).sum(axis=-1, keepdims=True)
+    return Partial(score, jnp.ones_like(score), jnp.broadcast_to(values, query.shape))
+
+
+def _softmax_part(rows, block: LayerBlock, valid) -> tuple[Array, Array, Array]:
     """Peak score, sum of exponentials and weighted values of each row over valid keys."""
     wide = jnp.promote_types(rows.dtype, jnp.float32)
-    scores = jnp.einsum("bnkqh,bnksh->bnkqs", rows, keys, preferred_element_type=wide)
+    how = {"preferred_element_type": wide}
+    keys, values = block.keys.astype(rows.dtype), block.values.astype(rows.dtype)
+    pattern = "bnkqh,bnkhs->bnkqs" if block.columns else "bnkqh,bnksh->bnkqs"
+    scores = jnp.einsum(pattern, rows, keys, **how)
+    if block.scales is not None:
+        scores = scores * block.scales[0][:, :, :, None]
     scores = jnp.where(valid, scores, MASKED)
     # The peak cancels in the merged result, so no gradient needs to flow through it.
     peak = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
     weights = jnp.exp(scores - peak)
-    mixed = jnp.einsum(
-        "bnkqs,bnksh->bnkqh", weights.astype(values.dtype), values, preferred_element_type=wide
-    )
+    shares = weights if block.scales is None else weights * block.scales[1][:, :, :, None]
+    mixed = jnp.einsum("bnkqs,bnksh->bnkqh", shares.astype(values.dtype), values, **how)
     return peak, weights.sum(axis=-1, keepdims=True), mixed
 
 

@@ -1,6 +1,6 @@
 """Decoding: every row of a trunk grows branches, one token at a time, until all have ended."""
 
-import functools
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -8,10 +8,25 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from dvmap_jax.model.cache import append, cached, empty_cache
 from dvmap_jax.model.sampling import SamplingConfig, row_keys, sample
-from dvmap_jax.model.transformer import KEPT, Block, Transformer
+from dvmap_jax.model.slots import (
+    Sizes,
+    Slots,
+    alive,
+    begin,
+    first_slots,
+    follow,
+    in_slots,
+    places,
+    ready,
+    replace_roots,
+)
+from dvmap_jax.model.transformer import Block, Transformer
 from dvmap_jax.model.tree import Level, Prefix, prefill, start_positions
-from dvmap_jax.sharding import constrain, constrain_rows
+from dvmap_jax.sharding import constrain, constrain_rows, divided_into
+
+GROWTH = 256  # tokens by which the blocks of branches grow where all branches go in step
 
 
 @struct.dataclass
@@ -25,14 +40,24 @@ class Completions:
 
 
 @struct.dataclass
+class _Written:
+    """What has been drawn, of all branches: a row for each branch of a queue."""
+
+    tokens: Int[Array, "D b R"]
+    logprobs: Float[Array, "D b R"]
+    lengths: Int[Array, "D b"]
+
+
+@struct.dataclass
 class _Decoding:
-    index: Int[Array, ""]
-    hidden: Float[Array, "B M D"]
-    own: Block
-    tokens: Int[Array, "B M R"]
-    logprobs: Float[Array, "B M R"]
-    lengths: Int[Array, "B M"]
-    ended: Bool[Array, "B M"]
+    """A decode between two tokens; `own` are the blocks that are full, then the one that grows."""
+
+    clock: Int[Array, ""]
+    slots: Slots
+    prefix: Prefix
+    own: tuple[Block, ...]
+    hidden: Float[Array, "S C D"]
+    written: _Written
 
 
 def decode(
@@ -50,27 +75,21 @@ def decode(
     `rows` are global numbers: together with `key` they alone decide what is drawn. A trunk
     row of length 0 is padding and its branches end at once. The prompt's keys and values
     are computed and stored once; each branch grows a block of its own. `params` may be
-    those of `Transformer.in_use`.
+    those of `Transformer.in_use`. Raises ValueError where the mesh does not divide the rows drawn
+    at a time.
     """
-    prefix = prefill(model, params, levels)
-    branches = rows.shape[1]
-    parents = levels[-1].lengths
-    fold = branches // parents.shape[1]
-    state = _initial(model, prefix, sampling.max_tokens, fold)
-    state = state.replace(ended=jnp.repeat(parents == 0, fold, axis=1))
-    starts = jnp.broadcast_to(start_positions(prefix.context, branches), rows.shape)
-    keys = row_keys(key, rows)
-
-    def running(state):
-        return (state.index < sampling.max_tokens) & ~state.ended.all()
-
-    one = functools.partial(
-        _decode_one, model, params, prefix.context, starts, keys, eos_ids, sampling
-    )
-    state = jax.lax.while_loop(running, one, state)
-    return Completions(
-        state.tokens, state.logprobs, state.lengths, state.ended & (state.lengths > 0)
-    )
+    queues = divided_into("batch", model.layout)
+    sizes = Sizes.of(rows.shape, levels[-1].lengths.shape[1], queues, sampling)
+    keys = row_keys(key, rows).reshape(queues, -1)
+    whole = _prefilled(model, params, levels, sizes.slots, sampling.cache_dtype)
+    engine = _Engine(model, params, sizes, keys, eos_ids, sampling, whole)
+    state = engine.start()
+    limit = sampling.max_tokens
+    stages = 1 if sizes.waiting else -(-limit // GROWTH)
+    size = -(-limit // stages)
+    for stage in range(1, stages + 1):
+        state = engine.run(engine.grown(state, size), stage * size)
+    return engine.completions(state.written, rows.shape)
 
 
 def make_decoder(
@@ -79,89 +98,200 @@ def make_decoder(
     """`decoder(params, levels, rows, key) -> Completions`: `decode` compiled for one sampling.
 
     On a mesh weights move once into the model's layout, and completions come divided by rows as
-    an update takes them. Raises ValueError where `sampling.batch_size` does not divide the rows.
+    an update takes them.
     """
 
     def run(params, levels, rows, key):
         params = model.in_use(params)
-
-        def part(inputs):
-            levels, rows = jax.tree.map(lambda x: constrain(x, ("batch",), model.layout), inputs)
-            how = {"key": key, "eos_ids": eos_ids, "sampling": sampling}
-            return decode(model, params, levels, rows=rows, **how)
-
-        parts = _parts((levels, rows), sampling.batch_size)
-        drawn = jax.lax.map(part, parts) if parts else part((levels, rows))
-        if parts:
-            drawn = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), drawn)
+        levels, rows = jax.tree.map(
+            lambda x: constrain(x, ("batch",), model.layout), (levels, rows)
+        )
+        how = {"key": key, "eos_ids": eos_ids, "sampling": sampling}
+        drawn = decode(model, params, levels, rows=rows, **how)
         return jax.tree.map(constrain_rows, drawn)
 
     return jax.jit(run)
 
 
-def _parts(tree, size: int):
-    """The rows of every array in parts of `size`; None where there is one part."""
-    count = jax.tree.leaves(tree)[0].shape[0]
-    if not size or size >= count:
-        return None
-    if count % size:
+def _prefilled(model, params, levels: tuple[Level, ...], size: int, dtype: str) -> Prefix:
+    """Prefixes of all roots, `size` of them computed at a time."""
+
+    def part(levels):
+        levels = jax.tree.map(lambda x: constrain(x, ("batch",), model.layout), levels)
+        prefix = prefill(model, params, levels)
+        return Prefix(tuple(cached(block, dtype) for block in prefix.context), prefix.last_hidden)
+
+    roots = levels[0].lengths.shape[0]
+    if size >= roots:
+        return part(levels)
+    if roots % size:
         raise ValueError(
-            f"sampling.batch_size is {size}, which does not divide a batch of {count}; choose "
+            f"sampling.batch_size is {size}, which does not divide a batch of {roots}; choose "
             "another, or 0 for all at once"
         )
-    return jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), tree)
+    parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), levels)
+    return _joined(jax.lax.map(part, parts))
 
 
-def _initial(model: Transformer, prefix: Prefix, size: int, fold: int) -> _Decoding:
-    config = model.config
-    hidden = jnp.repeat(prefix.last_hidden, fold, axis=1)
-    B, M, _ = hidden.shape
-    shape = (config.num_layers, B, M, config.num_kv_heads, size, config.head_dim)
-    counts = jnp.zeros((B, M), jnp.int32)
-    empty = constrain(jnp.zeros(shape, model.dtype), KEPT, model.layout)
-    return _Decoding(
-        index=jnp.zeros((), jnp.int32),
-        hidden=hidden,
-        own=Block(empty, empty, counts),
-        tokens=jnp.zeros((B, M, size), jnp.int32),
-        logprobs=jnp.zeros((B, M, size), jnp.promote_types(model.dtype, jnp.float32)),
-        lengths=counts,
-        ended=jnp.zeros((B, M), bool),
-    )
+def _joined(prefix: Prefix) -> Prefix:
+    """Parts [parts, ..., B, ...] of a prefix as one."""
+
+    def join(x, axis):
+        x = jnp.moveaxis(x, 0, axis)
+        return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+
+    def joined(block: Block) -> Block:
+        keys, values, scales = jax.tree.map(
+            lambda x: join(x, 1), (block.keys, block.values, block.scales)
+        )
+        lengths = join(block.lengths, 0)
+        return block.replace(keys=keys, values=values, scales=scales, lengths=lengths)
+
+    return Prefix(tuple(joined(block) for block in prefix.context), join(prefix.last_hidden, 0))
 
 
-def _decode_one(model, params, context, starts, keys, eos_ids, sampling, state: _Decoding):
-    """Draws one token for every branch, then extends the branches by it."""
-    shape = state.lengths.shape
-    logits = model.logits(params, state.hidden).reshape(-1, model.config.vocab_size)
-    logits = constrain(logits, ("sampled_batch", None), model.layout)  # rows, for whole ones
-    drawn, logprobs = sample(logits, keys, state.index, sampling)
-    alive = ~state.ended
-    token = jnp.where(alive, drawn.reshape(shape).astype(jnp.int32), 0)
-    logprob = jnp.where(alive, logprobs.reshape(shape), 0.0)
-    hidden, block = model.extend(
-        params,
-        token[..., None],
-        (starts + state.index)[..., None],
-        jnp.ones(shape, jnp.int32),
-        (*context, state.own),
-    )
-    return _Decoding(
-        index=state.index + 1,
-        hidden=hidden[:, :, 0],
-        own=_grow(state.own, block, state.index),
-        tokens=state.tokens.at[:, :, state.index].set(token),
-        logprobs=state.logprobs.at[:, :, state.index].set(logprob),
-        lengths=state.lengths + alive,
-        ended=state.ended | jnp.isin(token, jnp.asarray(eos_ids, jnp.int32)),
-    )
+@dataclasses.dataclass(frozen=True)
+class _Engine:
+    """What stays the same from token to token."""
+
+    model: Transformer
+    params: dict
+    sizes: Sizes
+    keys: Array  # [D, b]
+    eos_ids: tuple[int, ...]
+    sampling: SamplingConfig
+    whole: Prefix
+
+    def start(self) -> _Decoding:
+        """The first roots in their slots, nothing drawn."""
+        sizes, limit = self.sizes, self.sampling.max_tokens
+        each = sizes.roots // sizes.queues * sizes.parents * sizes.branches
+        wide = jnp.promote_types(self.model.dtype, jnp.float32)
+        shape = (sizes.queues, each)
+        written = _Written(
+            tokens=jnp.zeros((*shape, limit), jnp.int32),
+            logprobs=jnp.zeros((*shape, limit), wide),
+            lengths=jnp.zeros(shape, jnp.int32),
+        )
+        slots = first_slots(sizes)
+        prefix = in_slots(sizes, self.whole, slots.roots)
+        slots = begin(sizes, slots, jnp.ones(sizes.slots, bool), prefix.context[-1].lengths)
+        hidden = jnp.repeat(prefix.last_hidden, sizes.drawn, axis=1)
+        return _Decoding(jnp.zeros((), jnp.int32), slots, prefix, (), hidden, written)
+
+    def grown(self, state: _Decoding, size: int) -> _Decoding:
+        """Room for `size` more tokens of every branch."""
+        shape = (self.sizes.slots, self.sizes.parents * self.sizes.drawn)
+        room = empty_cache(self.model, shape, size, self.sampling.cache_dtype)
+        room = room.replace(newest=jnp.zeros((), jnp.int32))
+        return state.replace(own=(*state.own, room))
+
+    def run(self, state: _Decoding, until: int) -> _Decoding:
+        """Draws until nothing is left, or until branches that go in step have `until` tokens."""
+        sizes = self.sizes
+
+        def drawing(state: _Decoding):
+            going = alive(sizes, state.slots).any()
+            return going if sizes.waiting else going & (state.clock < until)
+
+        if sizes.slots == sizes.roots:
+            return jax.lax.while_loop(drawing, self.draw, state)
+
+        def waiting(state: _Decoding):
+            return ready(sizes, state.slots).any()
+
+        def rest(state: _Decoding):
+            state = jax.lax.while_loop(lambda s: drawing(s) & ~waiting(s), self.draw, state)
+            return self.replaced(state)
+
+        return jax.lax.while_loop(lambda s: drawing(s) | waiting(s), rest, state)
+
+    def draw(self, state: _Decoding) -> _Decoding:
+        """Draws one token for every branch, then extends the branches by it."""
+        sizes, model, slots = self.sizes, self.model, state.slots
+        shape = slots.branches.shape
+        flat = (shape[0], -1)
+        place = places(sizes, slots)
+        token, logprob = self.sampled(state.hidden, place, slots.ages)
+        ages = slots.ages + alive(sizes, slots)
+        written = _write(state.written, place, slots.ages, token, logprob, ages)
+        *full, own = state.own
+        starts = start_positions(state.prefix.context, sizes.parents * sizes.drawn)
+        hidden, block = model.extend(
+            self.params,
+            token.reshape(flat)[..., None],
+            (starts + slots.ages.reshape(flat))[..., None],
+            jnp.ones_like(token.reshape(flat)),
+            (*state.prefix.context, *full, own),
+        )
+        over = alive(sizes, slots) & (
+            jnp.isin(token, jnp.asarray(self.eos_ids, jnp.int32))
+            | (ages == self.sampling.max_tokens)
+        )
+        slots = follow(sizes, slots.replace(ages=ages), over)
+        again = (over & alive(sizes, slots)).reshape(flat)[..., None]
+        last = jnp.repeat(state.prefix.last_hidden, sizes.drawn, axis=1)
+        at = state.clock % own.values.shape[-2]
+        block = cached(block, self.sampling.cache_dtype)
+        lengths = slots.ages.reshape(flat) if sizes.waiting else jnp.full(own.lengths.shape, at + 1)
+        return state.replace(
+            clock=state.clock + 1,
+            slots=slots,
+            own=(*full, append(own, block, at, lengths)),
+            hidden=jnp.where(again, last, hidden[:, :, 0]),
+            written=written,
+        )
+
+    def sampled(self, hidden, place: Int[Array, "D c"], ages: Int[Array, "S N W"]):
+        """The next token of every branch and its log-probability; 0 where there is no branch."""
+        model = self.model
+        logits = model.logits(self.params, hidden).reshape(-1, model.config.vocab_size)
+        logits = constrain(logits, ("sampled_batch", None), model.layout)  # rows, for whole ones
+        keys = jax.vmap(lambda keys, at: jnp.take(keys, at, mode="clip"))(self.keys, place)
+        drawn, logprobs = sample(logits, keys.reshape(-1), ages.reshape(-1), self.sampling)
+        there = (place < self.keys.shape[1]).reshape(ages.shape)
+        token = jnp.where(there, drawn.reshape(ages.shape).astype(jnp.int32), 0)
+        return token, jnp.where(there, logprobs.reshape(ages.shape), 0.0)
+
+    def replaced(self, state: _Decoding) -> _Decoding:
+        """New roots in the slots that are done."""
+        slots, fresh = replace_roots(self.sizes, state.slots)
+        prefix = in_slots(self.sizes, self.whole, slots.roots)
+        slots = begin(self.sizes, slots, fresh, prefix.context[-1].lengths)
+        last = jnp.repeat(prefix.last_hidden, self.sizes.drawn, axis=1)
+        *full, own = state.own
+        ages = slots.ages.reshape(own.lengths.shape)
+        return state.replace(
+            slots=slots,
+            prefix=prefix,
+            own=(*full, own.replace(lengths=jnp.minimum(own.lengths, ages))),
+            hidden=jnp.where(fresh[:, None, None], last, state.hidden),
+        )
+
+    def completions(self, written: _Written, shape: tuple[int, int]) -> Completions:
+        """What was drawn, branch by branch as `rows` numbers them."""
+        lengths = written.lengths
+        last = jnp.maximum(lengths - 1, 0)[..., None]
+        last = jnp.take_along_axis(written.tokens, last, axis=-1)[..., 0]
+        ended = jnp.isin(last, jnp.asarray(self.eos_ids, jnp.int32)) & (lengths > 0)
+        found = (written.tokens, written.logprobs, lengths, ended)
+        return Completions(*(x.reshape(*shape, *x.shape[2:]) for x in found))
 
 
-def _grow(own: Block, block: Block, index: Int[Array, ""]) -> Block:
-    """Writes the new token's keys and values at `index` of every branch's block."""
-    at = (0, 0, 0, 0, index, 0)
-    return Block(
-        jax.lax.dynamic_update_slice(own.keys, block.keys, at),
-        jax.lax.dynamic_update_slice(own.values, block.values, at),
-        own.lengths + 1,
+def _write(written: _Written, place, ages, token, logprob, lengths) -> _Written:
+    """Puts a token of every branch where its branch and age say; those of no branch nowhere."""
+    queues = place.shape[0]
+
+    def put(whole, *index_and_value):
+        *index, value = (x.reshape(queues, -1) for x in index_and_value)
+
+        def one(part, index, value):
+            return part.at[tuple(index)].set(value, mode="drop", unique_indices=True)
+
+        return jax.vmap(one)(whole, index, value)
+
+    return _Written(
+        tokens=put(written.tokens, place, ages, token),
+        logprobs=put(written.logprobs, place, ages, logprob),
+        lengths=put(written.lengths, place, lengths),
     )

@@ -16,11 +16,14 @@ from dvmap_jax.sharding import constrain, constrain_tree, without_mesh
 
 @struct.dataclass
 class Block:
-    """Keys and values of one level of a tree in every layer; `lengths` tokens are valid."""
+    """Keys and values of one level of a tree in every layer, as `LayerBlock` has those of one."""
 
-    keys: Float[Array, "L B N K S H"]
-    values: Float[Array, "L B N K S H"]
+    keys: Float[Array, "L B N K S H"] | Int[Array, "L B N K S H"]
+    values: Float[Array, "L B N K S H"] | Int[Array, "L B N K S H"]
     lengths: Int[Array, "B N"]
+    newest: Int[Array, ""] | None = None
+    scales: tuple[Float[Array, "L B N K S"], Float[Array, "L B N K S"]] | None = None
+    columns: bool = struct.field(pytree_node=False, default=False)
 
 
 KEPT = (None, "batch", None, "kv_heads", None, None)  # axes of keys and values of all layers
@@ -134,14 +137,12 @@ class Transformer:
         """
         rope = rope_angles(positions, frequencies_of(self.config))
         how = How(self.layout, self.compute.attention_chunk)
-        lengths_of = [block.lengths for block in context]
-        stacks = [(block.keys, block.values) for block in context]
 
         def body(x, layer_inputs):
-            layer_params, layer_stacks = layer_inputs
+            layer_params, stacks = layer_inputs
             blocks = tuple(
-                LayerBlock(*stack, length)
-                for stack, length in zip(layer_stacks, lengths_of, strict=True)
+                LayerBlock(keys, values, block.lengths, block.newest, block.columns, scales)
+                for (keys, values, scales), block in zip(stacks, context, strict=True)
             )
             weights = constrain_tree(self.working(layer_params), self._layer_axes, self.layout)
             layer = nnx.merge(self._layer, nnx.State(weights))
@@ -149,11 +150,12 @@ class Transformer:
             return x, (keys, values)
 
         x = self._looked_up(params, tokens)
-        x, (keys, values) = jax.lax.scan(self._remat(body), x, (params["layers"], stacks))
+        stacks = tuple((block.keys, block.values, block.scales) for block in context)
+        x, kept = jax.lax.scan(self._remat(body), x, (params["layers"], stacks))
+        kept = tuple(constrain(stack, KEPT, self.layout) for stack in kept)
         norm = nnx.merge(self._norm, nnx.State(params["norm"]))
         x = constrain(norm(x), ("batch", None, None, None), self.layout)
-        keys, values = (constrain(stack, KEPT, self.layout) for stack in (keys, values))
-        return x, Block(keys, values, lengths)
+        return x, Block(*kept, lengths)
 
     def head(self, params: dict) -> Float[Array, "V D"]:
         """The table that turns hidden states into logits, in the precision of the computation."""

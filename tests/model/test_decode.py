@@ -126,6 +126,8 @@ def test_top_k_and_top_p_keep_the_most_likely(narrow, kept):
     # softmax of these: .032, .087, .237, 0, .644
     logits = jnp.broadcast_to(jnp.asarray([0.0, 1, 2, -jnp.inf, 3]), (4000, 5))
     keys = row_keys(jax.random.key(0), jnp.arange(4000))
-    tokens, logprobs = sample(logits, keys, jnp.asarray(0), SamplingConfig(**narrow))
+    tokens, logprobs = sample(
+        logits, keys, jnp.zeros(len(keys), jnp.int32), SamplingConfig(**narrow)
+    )
     assert set(np.unique(tokens)) == kept
     np.testing.assert_allclose(logprobs, jax.nn.log_softmax(logits[0])[tokens], rtol=1e-6)
