@@ -1,14 +1,20 @@
 """Fused attention, interpreted on a CPU, against XLA's products: results and every slope."""
 
+import importlib.util
+import json
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import run_alone
 
 from dvmap_jax.model.attention import LayerBlock, attend
-from dvmap_jax.model.flash import flash_attend
-from dvmap_jax.model.kernels import splash_kernel
+from dvmap_jax.model.flash import flash_attend, pick_kernel
+from dvmap_jax.model.kernels import SPLASH, splash_kernel
 
+TASKS = pathlib.Path(__file__).with_name("flash_tasks.py")
 CLOSE = 1e-5  # of float32 sums of at most some hundred terms, in another order
 INTERPRETED = splash_kernel(interpret=True)
 HEAD = 64
@@ -73,3 +79,66 @@ def test_fused_attention_is_attention_in_value_and_slope(case):
     assert len(ours) == 4 + 2 * case["levels"]
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=CLOSE * max(1, jnp.abs(other).max()))
+
+
+def test_a_mesh_changes_no_slope():
+    """In both layouts rows are divided over four devices and heads over two."""
+    found = json.loads(run_alone(TASKS, "mesh"))
+    assert set(found) == {"update", "swapped"}
+    assert max(found.values()) < CLOSE
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="no extra `tpu`")
+def test_compiled_for_tpus_no_program_holds_a_score():
+    """Nor does it compute what a policy keeps: a level's kernel runs again without one."""
+    found = json.loads(run_alone(TASKS, "compile", "v5e:2x2", devices=1, timeout=900))
+    for program in ("rollout", "update"):
+        assert found[f"{program}, xla"]["scores"], "the test would not see one"
+        assert not found[f"{program}, xla"]["kernels"]
+        for remat in ("layer", "attention"):
+            assert not found[f"{program}, {remat}"]["scores"]
+    runs = {
+        remat: sum("_fwd_" in name for name in found[f"update, {remat}"]["kernels"])
+        for remat in ("layer", "attention")
+    }
+    assert runs == {"layer": 9, "attention": 6}  # of reference, policy and gradient: three each
+
+
+def on(monkeypatch, platform):
+    monkeypatch.setattr("dvmap_jax.model.flash.current_platform", lambda: platform)
+
+
+def queries(size=128, head=64, dtype=jnp.bfloat16):
+    return jax.ShapeDtypeStruct((1, 1, size, 2, head), dtype)
+
+
+def test_auto_takes_what_the_devices_have_and_leaves_few_tokens_alone(monkeypatch):
+    for platform, kernel in (("tpu", SPLASH), ("cpu", None), ("gpu", None)):
+        on(monkeypatch, platform)
+        assert pick_kernel("auto", queries(), None) is kernel
+    on(monkeypatch, "tpu")
+    for left in (queries(size=1), queries(size=96), queries(head=80), queries(dtype=jnp.float64)):
+        assert pick_kernel("auto", left, None) is None
+    assert pick_kernel("xla", queries(), None) is None
+    assert pick_kernel("splash", queries(size=96), None) is SPLASH
+    assert pick_kernel("splash", queries(size=1), None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "query", "segments", "said"),
+    [
+        ("splash", "cpu", queries(), None, "runs on platform 'tpu' alone, not on 'cpu'"),
+        ("splash", "tpu", queries(head=80), None, "takes model.head_dim of 64 or a multiple"),
+        ("splash", "tpu", queries(dtype=jnp.float64), None, "not in compute.dtype = float64"),
+        ("cudnn", "tpu", queries(), None, "runs on platform 'gpu' alone"),
+        ("cudnn", "gpu", queries(dtype=jnp.float32), None, "not in compute.dtype = float32"),
+        ("cudnn", "gpu", queries(head=256), None, "takes model.head_dim up to 128"),
+        ("cudnn", "gpu", queries(), jnp.zeros((1, 1, 128), int), "no rows of several branches"),
+    ],
+)
+def test_a_kernel_that_cannot_be_had_is_refused_in_words(
+    monkeypatch, name, platform, query, segments, said
+):
+    on(monkeypatch, platform)
+    with pytest.raises(ValueError, match=f"compute.attention is '{name}', which .*{said}"):
+        pick_kernel(name, query, segments)
