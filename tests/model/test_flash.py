@@ -11,8 +11,11 @@ import pytest
 from processes import run_alone
 
 from dvmap_jax.model.attention import LayerBlock, attend
+from dvmap_jax.model.config import ComputeConfig, ModelConfig
 from dvmap_jax.model.flash import flash_attend, pick_kernel
 from dvmap_jax.model.kernels import SPLASH, splash_kernel
+from dvmap_jax.model.transformer import Transformer
+from dvmap_jax.model.tree import Level, branch_logprobs
 
 TASKS = pathlib.Path(__file__).with_name("flash_tasks.py")
 CLOSE = 1e-5  # of float32 sums of at most some hundred terms, in another order
@@ -102,6 +105,33 @@ def test_compiled_for_tpus_no_program_holds_a_score():
         for remat in ("layer", "attention")
     }
     assert runs == {"layer": 9, "attention": 6}  # of reference, policy and gradient: three each
+
+
+@pytest.mark.parametrize("remat", ["none", "layer", "attention", "dots"])
+def test_a_model_has_the_gradients_of_products(monkeypatch, remat):
+    on(monkeypatch, "tpu")
+    monkeypatch.setattr("dvmap_jax.model.flash.SPLASH", INTERPRETED)
+    sizes = ModelConfig(vocab_size=61, width=32, mlp_width=48, num_layers=2, head_dim=64)
+    trunk, branches = (Level(*ragged) for ragged in (tokens(1, 40), tokens(3, 20)))
+    gradients = []
+    for attention in ("xla", "splash"):
+        model = Transformer(sizes, ComputeConfig(remat=remat, attention=attention))
+
+        def loss(params, model=model):
+            logprobs, _ = branch_logprobs(model, params, (trunk,), branches)
+            valid = jnp.arange(20) < branches.lengths[..., None]
+            return jnp.where(valid, logprobs, 0).sum()
+
+        gradients.append(jax.jit(jax.grad(loss))(model.init(jax.random.key(0))))
+    for ours, theirs in zip(*map(jax.tree.leaves, gradients), strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * jnp.abs(ours).max())
+
+
+def tokens(rows, size):
+    """Tokens of so many rows below each of two roots, and how many are valid."""
+    rng = np.random.default_rng(rows)
+    drawn = jnp.asarray(rng.integers(0, 61, (2, rows, size)))
+    return drawn, jnp.asarray(rng.integers(1, size + 1, (2, rows)))
 
 
 def on(monkeypatch, platform):
