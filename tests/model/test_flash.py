@@ -107,7 +107,7 @@ def test_compiled_for_tpus_no_program_holds_a_score():
     assert runs == {"layer": 9, "attention": 6}  # of reference, policy and gradient: three each
 
 
-@pytest.mark.parametrize("remat", ["none", "layer", "attention", "dots"])
+@pytest.mark.parametrize("remat", ["layer", "attention"])
 def test_a_model_has_the_gradients_of_products(monkeypatch, remat):
     on(monkeypatch, "tpu")
     monkeypatch.setattr("dvmap_jax.model.flash.SPLASH", INTERPRETED)
