@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -153,6 +153,31 @@ def constrain_tree(tree, logical_axes, layout: str):
     return jax.tree.map(lambda x, axes: constrain(x, axes, layout), tree, logical_axes)
 
 
+def on_each_device(function: Callable, *, axes_in, axes_out, layout: str) -> Callable:
+    """`function` of what each device of the current mesh has; itself where there is no mesh.
+
+    The trees of logical axes say how the layout divides its arguments and results. For what a
+    compiler does not divide by itself.
+    """
+    if not _is_ours(jax.sharding.get_abstract_mesh()):
+        return function
+
+    def specs(axes):
+        named = (_as_tuple(LAYOUTS[layout].get(axis)) or None for axis in axes)
+        return PartitionSpec(*named)
+
+    axes_in, axes_out = (
+        jax.tree.map(specs, tree, is_leaf=_is_axes) for tree in (axes_in, axes_out)
+    )
+    return jax.shard_map(function, in_specs=axes_in, out_specs=axes_out, check_vma=False)
+
+
+def current_platform() -> str:
+    """What the current mesh's devices are, there or not; without one what JAX runs on."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device else jax.default_backend()
+
+
 def param_shardings(mesh: Mesh, shapes, logical_axes) -> object:
     """Where parameters of these shapes are stored, by their logical axis names."""
 
@@ -174,6 +199,10 @@ def _mesh_axes(mesh, axis: str | None, size: int, rules) -> tuple[str, ...] | No
     while axis in MAY_STAY_WHOLE and size % _number(mesh, found):
         found = found[:-1]
     return found or None
+
+
+def _is_axes(leaf) -> bool:
+    return type(leaf) is tuple and all(axis is None or isinstance(axis, str) for axis in leaf)
 
 
 def _is_ours(mesh) -> bool:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dvmap_jax.model.flash import flash_attend, pick_kernel
+
 MASKED = -1e30  # finite, so that a row with nothing to see stays a number
 
 
@@ -41,6 +43,8 @@ def attend(
     context: tuple[LayerBlock, ...],
     segments: Int[Array, "B N T"] | None = None,
     query_chunk: int = 0,
+    attention: str = "xla",
+    layout: str = "update",
 ) -> Float[Array, "B N T M H"]:
     """Each branch attends to all of its ancestors and causally to its own tokens.
 
@@ -49,8 +53,12 @@ def attend(
     softmax and sums are at least float32. Where rows hold several branches one after the other,
     `segments` numbers them, and a token sees only its own. At most `query_chunk` of the T queries
     (0: all) are scored at a time, and scored again for the gradient, so that scores of T x T
-    never exist.
+    never exist. Where `attention` and the devices give a fused kernel (flash.py), it does the same.
     """
+    kernel = pick_kernel(attention, query, segments)
+    if kernel:
+        own = {"keys": keys, "values": values, "segments": segments}
+        return flash_attend(kernel, query, context=context, layout=layout, **own)
     B, N, T, M, H = query.shape
     K = keys.shape[2]
     scaled = query * jnp.asarray(H**-0.5, query.dtype)

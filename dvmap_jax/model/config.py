@@ -3,7 +3,8 @@
 import dataclasses
 
 DTYPES = ("float32", "bfloat16", "float64")
-REMAT_POLICIES = ("none", "layer", "dots")
+REMAT_POLICIES = ("none", "layer", "attention", "dots")
+ATTENTIONS = ("auto", "xla", "splash", "cudnn")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,18 +72,27 @@ class ComputeConfig:
 
     `logprob_chunk` bounds the tokens whose logits exist at the same time, for each part that rows
     are divided into; `attention_chunk` the queries of a row that are scored together, 0: all.
+    `attention` is what computes it: "xla", a fused kernel by its name, which has no use for chunks,
+    or "auto", the kernel of the devices where it applies (see flash.py). `remat` says what is not
+    computed again for the gradient: "layer" nothing within a layer, "attention" what a fused kernel
+    gave, "dots" that and products with weights, "none" anything.
     """
 
     dtype: str = "float32"
     remat: str = "layer"
     logprob_chunk: int = 1024
     attention_chunk: int = 0
+    attention: str = "auto"
 
     def __post_init__(self):
         if self.dtype not in DTYPES:
             raise ValueError(f"compute.dtype is {self.dtype!r}; it must be one of {DTYPES}")
         if self.remat not in REMAT_POLICIES:
             raise ValueError(f"compute.remat is {self.remat!r}; it must be one of {REMAT_POLICIES}")
+        if self.attention not in ATTENTIONS:
+            raise ValueError(
+                f"compute.attention is {self.attention!r}; it must be one of {ATTENTIONS}"
+            )
         if self.logprob_chunk < 1 or self.attention_chunk < 0:
             raise ValueError(
                 f"compute.logprob_chunk is {self.logprob_chunk} and attention_chunk "

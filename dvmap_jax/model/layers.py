@@ -20,6 +20,7 @@ class How(NamedTuple):
 
     layout: str
     query_chunk: int
+    attention: str
 
 
 def full_precision(x: Array) -> Array:
@@ -141,6 +142,8 @@ class Attention(nnx.Module):
             context=context,
             segments=segments,
             query_chunk=how.query_chunk,
+            attention=how.attention,
+            layout=how.layout,
         )
         mixed = constrain(mixed, ("batch", None, None, "heads", None), how.layout)
         return self.o(mixed.reshape(*x.shape[:3], -1)), k, v

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from dvmap_jax.model.attention import LayerBlock
 from dvmap_jax.model.config import ComputeConfig, ModelConfig
+from dvmap_jax.model.flash import KEPT_NAME
 from dvmap_jax.model.layers import How, Layer, RMSNorm, Table, full_precision, rope_angles
 from dvmap_jax.model.layers import rope_frequencies as frequencies_of
 from dvmap_jax.sharding import constrain, constrain_tree, without_mesh
@@ -136,7 +137,7 @@ class Transformer:
         token sees those of its own number alone.
         """
         rope = rope_angles(positions, frequencies_of(self.config))
-        how = How(self.layout, self.compute.attention_chunk)
+        how = How(self.layout, self.compute.attention_chunk, self.compute.attention)
 
         def body(x, layer_inputs):
             layer_params, stacks = layer_inputs
@@ -189,9 +190,13 @@ class Transformer:
     def _remat(self, body):
         if self.compute.remat == "none":
             return body
-        policy = None
-        if self.compute.remat == "dots":
-            policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        kept = jax.checkpoint_policies
+        named = kept.save_only_these_names(KEPT_NAME)
+        policy = {
+            "layer": None,
+            "attention": named,
+            "dots": kept.save_from_both_policies(named, kept.dots_with_no_batch_dims_saveable),
+        }[self.compute.remat]
         return functools.partial(jax.checkpoint, prevent_cse=False, policy=policy)(body)
 
 

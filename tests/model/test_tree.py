@@ -100,7 +100,7 @@ def test_tree_is_dense_in_value_and_gradient(config, levels, dtype):
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=close * scale)
 
 
-@pytest.mark.parametrize("remat", ["none", "layer", "dots"])
+@pytest.mark.parametrize("remat", ["none", "layer", "attention", "dots"])
 def test_rematerialisation_changes_no_gradient(remat):
     trunk, branches = ragged_tree(3)
     gradients = []
