@@ -84,6 +84,11 @@ class RunConfig:
     def _check_split(self, name: str, size: int, updates: int) -> None:
         """Raises ValueError where a batch does not divide into updates and micro-batches."""
         micro = self.optimizer.micro_batch_size
+        if self.optimizer.micro_batch_tokens and self.grpo.token_mean_scope == "micro":
+            raise ValueError(
+                "grpo.token_mean_scope is 'micro', a mean over micro-batches, whose sizes would "
+                "change with optimizer.micro_batch_tokens; use optimizer.micro_batch_size"
+            )
         if size % updates or (micro and size // updates % micro):
             raise ValueError(
                 f"{name} is {size}; it must divide into grpo.updates_per_rollout = {updates} "

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,12 +11,13 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from dvmap_jax.data.batches import PromptBatch
+from dvmap_jax.data.packing import pack_rows, rows_needed
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.data.trees import bucket, pad_rows
 from dvmap_jax.model.decode import Completions, make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level
+from dvmap_jax.model.tree import Level, PackedLevel
 from dvmap_jax.processes import exchange
 from dvmap_jax.rl.grpo import GRPOConfig, group_advantages
 from dvmap_jax.rl.rewards import RewardConfig, reward_terms
@@ -25,11 +28,16 @@ from dvmap_jax.survey.prompts import gold_completion
 
 @struct.dataclass
 class BranchBatch:
-    """A trunk and its branches, with the branch tokens that count."""
+    """A trunk and its branches, packed or not, with the branch tokens that count, one to a row."""
 
     levels: tuple[Level, ...]
-    branches: Level
+    branches: Level | PackedLevel
     mask: Float[Array, "B M R"]
+
+    @property
+    def tree(self) -> tuple[Level | PackedLevel, ...]:
+        """All levels, as they are computed."""
+        return (*self.levels, self.branches)
 
 
 @struct.dataclass
@@ -39,6 +47,14 @@ class RolloutBatch(BranchBatch):
     advantages: Float[Array, "B M"]
     sampler_logprobs: Float[Array, "B M R"]
     old_logprobs: Float[Array, "B M R"] | None = None
+    reference_logprobs: Float[Array, "B M R"] | None = None
+
+
+class Sweeps(NamedTuple):
+    """Log-probabilities of sampled branches under parameters that the update does not change."""
+
+    old_logprobs: Float[Array, "B M R"] | None = None
+    reference_logprobs: Float[Array, "B M R"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +89,6 @@ class Rollouts:
         whole = {number: row for rows in found for number, row in rows.items()}
         return [whole[number] for number in sorted(whole)[:count]]
 
-    def with_old_logprobs(self, logprobs: Float[Array, "B M R"]) -> "Rollouts":
-        """The same rollouts with the log-probabilities that ratios are taken against."""
-        return dataclasses.replace(self, batch=self.batch.replace(old_logprobs=logprobs))
-
 
 class RolloutSampler:
     """Draws a group of completions for each prompt and rewards them."""
@@ -90,15 +102,24 @@ class RolloutSampler:
         grpo: GRPOConfig,
         rewards: RewardConfig,
         seed: int,
+        packing: bool = True,
     ):
-        self.tokenizer, self.sampling, self.grpo, self.rewards = tokenizer, sampling, grpo, rewards
+        self.tokenizer, self.grpo, self.rewards, self.packing = tokenizer, grpo, rewards, packing
         self._key = jax.random.fold_in(jax.random.key(seed), 1)  # 1: the purpose "rollout"
         self._decode = make_decoder(model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
-    def __call__(self, params: dict, prompts: PromptBatch, *, step: int) -> Rollouts:
+    def __call__(
+        self,
+        params: dict,
+        prompts: PromptBatch,
+        *,
+        step: int,
+        sweeps: Callable[..., Sweeps] = lambda levels, branches: Sweeps(),
+    ) -> Rollouts:
         """Rollouts of every prompt; draws depend on seed, step and global row alone.
 
-        Each process turns its own rows into text and rewards them.
+        Each process turns its own rows into text and rewards them, while the devices compute what
+        `sweeps` asks of the branches.
         """
         group, roots = self.grpo.group_size, prompts.num_roots
         rows = prompts.rows[..., None] * group + np.arange(group, dtype=np.int32)
@@ -106,11 +127,18 @@ class RolloutSampler:
         key = jax.random.fold_in(self._key, step)
         rows = put_own_rows(rows.reshape(rows.shape[0], -1), roots)
         drawn = read_own_rows(self._decode(params, levels, rows, key))
+        told = read_rows(put_own_rows(_sizes(prompts, drawn), roots))
+        branches, mask = self._branches(drawn, told)
+        branches = put_own_rows(branches, roots)
+        known = sweeps(levels, branches)
         texts = completion_texts(drawn, self.tokenizer, group)
         rewards, terms = self._reward(prompts.examples, texts)
-        told = read_rows(put_own_rows(_told(prompts, drawn, rewards, terms), roots))
+        told |= read_rows(put_own_rows(_earned(len(drawn.lengths), rewards, terms), roots))
+        advantages = group_advantages(rewards, self.grpo.normalize_by_std)
+        own = {"mask": mask, "sampler_logprobs": drawn.logprobs[..., : mask.shape[-1]]}
+        own |= {"advantages": np.asarray(advantages).reshape(drawn.lengths.shape)}
         return Rollouts(
-            batch=self._batch(levels, drawn, rewards, told, roots),
+            batch=RolloutBatch(levels, branches, **put_own_rows(own, roots), **known._asdict()),
             examples=prompts.examples,
             rows=prompts.rows.reshape(-1),
             completions=texts,
@@ -131,33 +159,40 @@ class RolloutSampler:
                     terms.setdefault(name, np.full(shape, np.nan))[p, g] = value
         return rewards, terms
 
-    def _batch(self, levels, drawn: Completions, rewards, told, roots) -> RolloutBatch:
-        longest = int(told["lengths"].max(initial=1))
-        size = min(bucket(longest), drawn.tokens.shape[-1])
-        dropped = ~drawn.ended & self.grpo.mask_truncated
-        counted = np.where(dropped, 0, drawn.lengths)
-        advantages = group_advantages(rewards, self.grpo.normalize_by_std)
-        batch = RolloutBatch(
-            levels=(),
-            branches=Level(drawn.tokens[..., :size], drawn.lengths),
-            mask=(np.arange(size) < counted[..., None]).astype(np.float32),
-            advantages=np.asarray(advantages).reshape(drawn.lengths.shape),
-            sampler_logprobs=drawn.logprobs[..., :size],
-        )
-        return put_own_rows(batch, roots).replace(levels=levels)
+    def _branches(self, drawn: Completions, told: dict) -> tuple[Level | PackedLevel, np.ndarray]:
+        """This process's branches, of a shape that all processes come to, and their mask."""
+        group, limit = self.grpo.group_size, drawn.tokens.shape[-1]
+        padded = min(bucket(int(told["lengths"].max(initial=1))), limit)
+        counted = self._counted(told["lengths"], told["ended"]).reshape(-1, group)
+        rows = rows_needed(counted, limit, padded=padded) if self.packing else 0
+        own = self._counted(drawn.lengths, drawn.ended)
+        size = limit if rows else padded
+        mask = (np.arange(size) < own[..., None]).astype(np.float32)
+        if rows:
+            return PackedLevel(*pack_rows(drawn.tokens, own, group=group, rows=rows)), mask
+        return Level(drawn.tokens[..., :size], drawn.lengths), mask
+
+    def _counted(self, lengths: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """Tokens of each branch that the loss counts."""
+        return np.where(~ended & self.grpo.mask_truncated, 0, lengths)
 
 
-def _told(prompts: PromptBatch, drawn: Completions, rewards, terms) -> dict:
-    """What processes tell one another of their rows: numbers [B, ...] by name, no texts."""
-    roots = len(drawn.lengths)
+def _sizes(prompts: PromptBatch, drawn: Completions) -> dict:
+    """What processes tell one another of the tokens of their rows: numbers [B, ...] by name."""
     return {
-        "rewards": rewards.reshape(roots, -1),
-        "terms": {name: values.reshape(roots, -1) for name, values in terms.items()},
         "lengths": drawn.lengths,
         "ended": drawn.ended,
-        "present": np.asarray([e is not None for e in prompts.examples]).reshape(roots, -1),
+        "present": np.asarray([example is not None for example in prompts.examples]).reshape(
+            len(drawn.lengths), -1
+        ),
         "prompts": tuple(level.lengths for level in prompts.levels),
     }
+
+
+def _earned(roots: int, rewards: np.ndarray, terms: dict[str, np.ndarray]) -> dict:
+    """What processes tell one another of what their rows earned: numbers [B, ...] by name."""
+    terms = {name: values.reshape(roots, -1) for name, values in terms.items()}
+    return {"rewards": rewards.reshape(roots, -1), "terms": terms}
 
 
 def completion_texts(

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -22,12 +22,7 @@ from dvmap_jax.train.placement import check_mesh, placed_reference, placed_state
 from dvmap_jax.train.programs import Program, programs
 
 SPARE = 0.05  # of a device's memory, which a run needs besides its programs
-# Where a program's config says how many rows it takes at a time.
-ROWS_AT_A_TIME = {
-    "rollout": ("sampling", "batch_size"),
-    "update": ("optimizer", "micro_batch_size"),
-    "old log-probabilities": ("optimizer", "micro_batch_size"),
-}
+UPDATING = ("update", "reference", "old log-probabilities")  # programs of micro-batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +87,7 @@ def check_room(config: RunConfig, model: ModelConfig, mesh: Mesh) -> None:
     for one in compile_programs(config, model, devices):
         if one.fits(memory):
             continue
-        section, name = ROWS_AT_A_TIME.get(one.name, ("evaluation", "batch_size"))
+        section, name = at_a_time(config, one.name)
         raise MemoryError(
             f"{one.name} needs {one.peak / GIB:.2f} GiB of a device's {memory / GIB:.2f} GiB at "
             f"the longest prompts and completions{one.refusal and ': '}{one.refusal}; lower "
@@ -164,10 +159,8 @@ def advice(
     large: Compiled,
 ) -> str:
     """What would make the `large` program fit, found by compiling it with fewer rows at a time."""
-    section, name = ROWS_AT_A_TIME.get(large.name, ("evaluation", "batch_size"))
-    size = getattr(getattr(config, section), name) or config.data.batch_size
-    while size % 2 == 0:
-        size //= 2
+    section, name = at_a_time(config, large.name)
+    for size in _smaller(config, section, name):
         record = dataclasses.replace(getattr(config, section), **{name: size})
         tried = dataclasses.replace(config, **{section: record})
         try:
@@ -182,6 +175,26 @@ def advice(
         "fewer rows at a time do not help; divide the parameters further with mesh.fsdp or "
         "mesh.tensor, on more chips"
     )
+
+
+def at_a_time(config: RunConfig, program: str) -> tuple[str, str]:
+    """The section and the key of a config that say how much the program computes at a time."""
+    if program == "rollout":
+        return "sampling", "batch_size"
+    if program in UPDATING:
+        by_tokens = config.optimizer.micro_batch_tokens > 0
+        return "optimizer", "micro_batch_tokens" if by_tokens else "micro_batch_size"
+    return "evaluation", "batch_size"
+
+
+def _smaller(config: RunConfig, section: str, name: str) -> Iterator[int]:
+    """Halves of what is computed at a time: rows while they are even, tokens down to a root's."""
+    size = getattr(getattr(config, section), name) or config.data.batch_size
+    tokens = name == "micro_batch_tokens"
+    least = config.grpo.group_size * config.sampling.max_tokens if tokens else 1
+    while size // 2 >= least and (tokens or size % 2 == 0):
+        size //= 2
+        yield size
 
 
 def table(found: Sequence[Compiled], memory: float) -> str:

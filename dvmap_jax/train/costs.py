@@ -88,16 +88,15 @@ def update_work(
     *,
     roots: int,
     micro_batches: int,
-    reference: bool,
     chips: int,
 ) -> Work:
-    """An update: forward, again for the gradient, twice that backward, and the reference's.
+    """An update: forward, again for the gradient, and twice that backward.
 
     Memory traffic: AdamW's state and gradients once, and for each micro-batch twenty reads or
     writes of the stream in every layer besides the weights, which each pass reads.
     """
     scored = tree.levels[-1][0] * tree.levels[-1][1]
-    passes = 4 + reference
+    passes = 4
     flops = roots * passes * forward_flops(model, tree, scored=scored)
     weights = 2 * num_params(model) * micro_batches * passes
     stream = roots * tree.tokens * model.width * 2 * 20 * model.num_layers * passes / chips

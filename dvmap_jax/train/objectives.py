@@ -11,7 +11,7 @@ from dvmap_jax.model.tree import branch_logprobs
 from dvmap_jax.rl.grpo import GRPOConfig, aggregate, grpo_loss
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
 
-# (params, reference, micro-batch, denominators) -> (its share of the loss, its share of metrics)
+# (params, micro-batch, denominators) -> (its share of the loss, its share of metrics)
 Objective = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
 
@@ -25,12 +25,12 @@ def objective_of(config: RunConfig, model: Transformer) -> Objective:
 def grpo_objective(model: Transformer, config: GRPOConfig, temperature: float) -> Objective:
     """The GRPO loss of a micro-batch, as its share of the whole update's loss."""
 
-    def objective(params, reference, batch: RolloutBatch, totals):
+    def objective(params, batch: RolloutBatch, totals):
         scored = (batch.levels, batch.branches)
         logprobs, entropy = branch_logprobs(model, params, *scored, temperature=temperature)
-        known = None
-        if reference is not None:
-            known = branch_logprobs(model, reference, *scored, temperature=temperature)[0]
+        known = batch.reference_logprobs
+        if known is None and config.kl_coef:
+            raise ValueError("grpo.kl_coef is not 0, and the batch has no reference_logprobs")
         old = batch.old_logprobs
         if old is None:  # the first update after sampling: the policy is the old policy
             old = jax.lax.stop_gradient(logprobs)
@@ -60,7 +60,7 @@ def grpo_objective(model: Transformer, config: GRPOConfig, temperature: float) -
 def sft_objective(model: Transformer) -> Objective:
     """Cross-entropy of the labelled completions, in nats a token."""
 
-    def objective(params, reference, batch: BranchBatch, totals):
+    def objective(params, batch: BranchBatch, totals):
         logprobs, entropy = branch_logprobs(model, params, batch.levels, batch.branches)
         loss = -(logprobs * batch.mask).sum() / totals["tokens"]
         entropies = (entropy * batch.mask).sum() / totals["tokens"]

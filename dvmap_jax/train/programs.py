@@ -18,8 +18,9 @@ from dvmap_jax.model.tree import Level
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
 from dvmap_jax.sharding import divided_into, row_sharding, rows_on_mesh
 from dvmap_jax.train.costs import TreeShape, Work, decode_work, forward_flops, update_work
+from dvmap_jax.train.micro import roots_at_a_time
 from dvmap_jax.train.placement import placed_reference, placed_state, update_of
-from dvmap_jax.train.sources import old_scorer
+from dvmap_jax.train.sources import branch_scorer
 from dvmap_jax.train.state import TrainState
 
 QUESTION_SHARE = 8  # of a prompt's tokens, one in so many is an archetype's question, not its trunk
@@ -71,6 +72,8 @@ class _Programs:
             found.append(self._decode("rollout", self._trunk(config.data.batch_size)))
         if config.objective == "grpo" and config.grpo.updates_per_rollout > 1:
             found.append(self._old())
+        if self.reference is not None:
+            found.append(self._reference())
         if config.mesh.parallelism == "mesh":
             found.append(self._update())
         makers = {"score": self._score, "generate": self._generate}
@@ -132,15 +135,20 @@ class _Programs:
         tree = {"levels": levels, "branches": self._level(*shape), "mask": floats}
         if not sampled:
             return BranchBatch(**tree)
-        old = floats if config.grpo.updates_per_rollout > 1 else None
-        advantages = self._rows(*shape[:2], dtype=jnp.float32)
         return RolloutBatch(
-            **tree, advantages=advantages, sampler_logprobs=floats, old_logprobs=old
+            **tree,
+            advantages=self._rows(*shape[:2], dtype=jnp.float32),
+            sampler_logprobs=floats,
+            old_logprobs=floats if config.grpo.updates_per_rollout > 1 else None,
+            reference_logprobs=None if self.reference is None else floats,
         )
 
-    def _micro_batches(self) -> int:
-        size = self.config.optimizer.micro_batch_size
-        return self.config.data.batch_size // size if size else 1
+    def _micro_batches(self, batch: BranchBatch) -> int:
+        roots = self.config.data.batch_size
+        share = roots // self.config.grpo.updates_per_rollout
+        parts = divided_into("batch", "update")
+        how = {"tree": batch.tree, "parts": parts}
+        return roots // roots_at_a_time(self.config.optimizer, share, **how)
 
     def _update(self) -> Program:
         batch = self._batch()
@@ -148,20 +156,25 @@ class _Programs:
             self.model.config,
             self._tree(batch.levels, *batch.branches.tokens.shape[1:]),
             roots=self.config.data.batch_size,
-            micro_batches=self._micro_batches(),
-            reference=self.reference is not None,
+            micro_batches=self._micro_batches(batch),
             chips=self.chips,
         )
         function = update_of(self.config, self.model, self.state)
-        return Program("update", function, (self.state, self.reference, batch), None, work, True)
+        return Program("update", function, (self.state, batch), self.reference, work, True)
 
     def _old(self) -> Program:
+        return self._sweep("old log-probabilities", self.state.params, self._besides_params())
+
+    def _reference(self) -> Program:
+        return self._sweep("reference", self.reference, self.state)
+
+    def _sweep(self, name: str, params, resident) -> Program:
+        """The log-probabilities of an update's batch before the update."""
         batch = self._batch()
-        arguments = (self.state.params, batch.levels, batch.branches)
+        arguments = (params, batch.levels, batch.branches)
         work = self._scoring(batch.levels, batch.branches)
-        function = old_scorer(self.config, self.model)
         return Program(
-            "old log-probabilities", function, arguments, self._besides_params(), work, True
+            name, branch_scorer(self.config, self.model), arguments, resident, work, True
         )
 
     def _scoring(self, levels, branches: Level) -> Work:

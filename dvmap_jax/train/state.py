@@ -16,7 +16,9 @@ class OptimizerConfig:
     """AdamW, its schedule and what guards it; defaults are the original's (original recipe).
 
     `weight_decay_on` is "all" parameters as in the original, or "matrices" (no norm scales).
-    `micro_batch_size` counts roots (prompts or archetypes) computed at a time, 0 all of them.
+    Roots (prompts or archetypes) computed at a time are `micro_batch_size`, 0 all of them, or as
+    many as have `micro_batch_tokens` in their trees, padding included. With `packing` short
+    completions of a prompt share a row: fewer tokens to compute, the same numbers.
     """
 
     learning_rate: float = 1e-6
@@ -30,6 +32,8 @@ class OptimizerConfig:
     weight_decay_on: str = "matrices"
     max_grad_norm: float = 1.0
     micro_batch_size: int = 0
+    micro_batch_tokens: int = 0
+    packing: bool = True
     max_skipped: int = 5
 
     def __post_init__(self):
@@ -51,8 +55,16 @@ class OptimizerConfig:
                 "optimizer.learning_rate and max_grad_norm must be positive; found "
                 f"{self.learning_rate} and {self.max_grad_norm}"
             )
-        if self.micro_batch_size < 0 or self.max_skipped < 0:
-            raise ValueError("optimizer.micro_batch_size and max_skipped cannot be negative")
+        if min(self.micro_batch_size, self.micro_batch_tokens, self.max_skipped) < 0:
+            raise ValueError(
+                "optimizer.micro_batch_size, micro_batch_tokens and max_skipped cannot be negative"
+            )
+        if self.micro_batch_size and self.micro_batch_tokens:
+            raise ValueError(
+                f"optimizer.micro_batch_size is {self.micro_batch_size} and micro_batch_tokens "
+                f"{self.micro_batch_tokens}; one of them says what is computed at a time, set the "
+                "other to 0"
+            )
 
 
 @struct.dataclass

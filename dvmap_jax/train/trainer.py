@@ -85,9 +85,9 @@ def run(config: RunConfig, workdir: pathlib.Path, mesh: Mesh, reading: Reading) 
             log.write(0, measure(state.params, log))
         for done in range(int(state.step) + 1, config.num_steps + 1):
             clock = Clock()
-            rollouts = batches(state.params, next(prompts), step=done - 1)
+            rollouts = batches(state.params, next(prompts), step=done - 1, reference=reference)
             clock.lap("rollout")
-            state, metrics = update(state, reference, rollouts.batch)
+            state, metrics = update(state, rollouts.batch)
             metrics = {name: float(value) for name, value in metrics.items()}
             clock.lap("update")
             check_finite(state, config.optimizer.max_skipped)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ import optax
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.rl.grpo import EPSILON, GRPOConfig, denominator
 from dvmap_jax.rl.rollouts import BranchBatch
-from dvmap_jax.sharding import constrain_rows, without_mesh
+from dvmap_jax.sharding import constrain_rows, divided_into, without_mesh
+from dvmap_jax.train.micro import roots_at_a_time, split_rows
 from dvmap_jax.train.objectives import Objective
 from dvmap_jax.train.state import (
     OptimizerConfig,
@@ -24,7 +25,7 @@ from dvmap_jax.train.state import (
 MAXIMA = ("sampler_gap/max",)  # metrics of micro-batches that do not add up
 DEVICES = "devices"  # the axis of a pmapped update
 
-Update = Callable[[TrainState, Any, BranchBatch], tuple[TrainState, dict[str, jax.Array]]]
+Update = Callable[[TrainState, BranchBatch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make_update(
@@ -35,7 +36,7 @@ def make_update(
     *,
     shardings: TrainState | None = None,
 ) -> Update:
-    """`update(state, reference, batch) -> (state, metrics)`, compiled, its state donated.
+    """`update(state, batch) -> (state, metrics)`, compiled, its state donated.
 
     The batch's roots are divided among `grpo.updates_per_rollout` updates, each of these
     into micro-batches; a micro-batch's loss is its share of the update's, so that split
@@ -59,15 +60,14 @@ def make_pmapped_update(
     """
     number = jax.local_device_count()
     recipe = _Recipe(objective, model, optimizer, grpo, _placing(None), DEVICES)
-    mapped = jax.pmap(
-        functools.partial(_update, recipe), DEVICES, in_axes=(None, None, 0), out_axes=None
-    )
+    mapped = jax.pmap(functools.partial(_update, recipe), DEVICES, in_axes=(None, 0), out_axes=None)
 
-    def divided(state: TrainState, reference, batch: BranchBatch):
-        size = optimizer.micro_batch_size or batch.mask.shape[0] // grpo.updates_per_rollout
+    def divided(state: TrainState, batch: BranchBatch):
+        share = batch.mask.shape[0] // grpo.updates_per_rollout
+        size = roots_at_a_time(optimizer, share, tree=batch.tree, parts=number)
         batch = jax.tree.map(np.asarray, batch)
         with without_mesh():  # a pmap makes its own
-            return mapped(state, reference, _device_rows(batch, size, number))
+            return mapped(state, _device_rows(batch, size, number))
 
     return divided
 
@@ -102,7 +102,7 @@ class _Recipe(NamedTuple):
     axis: str | None
 
 
-def _update(recipe: _Recipe, state: TrainState, reference, batch: BranchBatch):
+def _update(recipe: _Recipe, state: TrainState, batch: BranchBatch):
     """All updates that a batch serves."""
     objective, model, optimizer, grpo, place, axis = recipe
     transform = make_optimizer(optimizer)
@@ -110,9 +110,9 @@ def _update(recipe: _Recipe, state: TrainState, reference, batch: BranchBatch):
 
     def one(state: TrainState, batch: BranchBatch):
         working = model.working(state.params)
-        micros = split_rows(batch, _part(optimizer.micro_batch_size, axis))
+        micros = split_rows(batch, _micro_batch(optimizer, batch, axis))
         totals = micro_totals(micros.mask, grpo, axis)
-        grads, metrics = _gradients(objective, working, reference, micros, totals, place)
+        grads, metrics = _gradients(objective, working, micros, totals, place)
         grads, metrics = _over_devices(grads, metrics, axis)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm)
@@ -144,9 +144,12 @@ def _placing(shardings: TrainState | None) -> Callable[[dict], dict]:
     return lambda grads: jax.lax.with_sharding_constraint(grads, shardings.params)
 
 
-def _part(micro_batch_size: int, axis: str | None) -> int:
-    """Roots of a micro-batch that one device of the axis computes."""
-    return micro_batch_size // (jax.lax.axis_size(axis) if axis else 1)
+def _micro_batch(optimizer: OptimizerConfig, batch: BranchBatch, axis: str | None) -> int:
+    """Roots of a micro-batch that one device of the axis computes, or all devices of the mesh."""
+    number = jax.lax.axis_size(axis) if axis else 1
+    parts = number if axis else divided_into("batch", "update")
+    roots = batch.mask.shape[0] * number
+    return roots_at_a_time(optimizer, roots, tree=batch.tree, parts=parts) // number
 
 
 def _over_devices(grads, metrics, axis: str | None):
@@ -158,15 +161,13 @@ def _over_devices(grads, metrics, axis: str | None):
     }
 
 
-def _gradients(objective, params, reference, micros, totals, place):
+def _gradients(objective, params, micros, totals, place):
     """Gradient and metrics of the whole batch, a micro-batch at a time, summed in float32."""
 
     def one(grads, inputs):
         micro, total = inputs
         micro = jax.tree.map(constrain_rows, micro)
-        (_, metrics), grad = jax.value_and_grad(objective, has_aux=True)(
-            params, reference, micro, total
-        )
+        (_, metrics), grad = jax.value_and_grad(objective, has_aux=True)(params, micro, total)
         return jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, place(grad)), metrics
 
     wide = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, "float32")), params)
@@ -174,18 +175,6 @@ def _gradients(objective, params, reference, micros, totals, place):
     return grads, {
         name: values.max() if name in MAXIMA else values.sum() for name, values in metrics.items()
     }
-
-
-def split_rows(batch, micro_batch_size: int):
-    """Leading axis of every array split into micro-batches of that many roots; 0: one of all."""
-    roots = jax.tree.leaves(batch)[0].shape[0]
-    size = micro_batch_size or roots
-    if roots % size:
-        raise ValueError(
-            f"optimizer.micro_batch_size is {size}, which does not divide the {roots} roots of an "
-            "update (data.batch_size / grpo.updates_per_rollout)"
-        )
-    return jax.tree.map(lambda x: x.reshape(roots // size, size, *x.shape[1:]), batch)
 
 
 def micro_totals(

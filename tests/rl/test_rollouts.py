@@ -47,6 +47,7 @@ def sampler(tokenizer, **options):
         grpo=GRPOConfig(group_size=GROUP, **options),
         rewards=RewardConfig(),
         seed=1,
+        packing=False,
     )
 
 

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 
 from dvmap_jax.config import RunConfig
+from dvmap_jax.data.packing import pack_rows
 from dvmap_jax.model.config import ComputeConfig, ModelConfig
 from dvmap_jax.model.decode import make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level
+from dvmap_jax.model.tree import Level, PackedLevel
 from dvmap_jax.rl.grpo import GRPOConfig
 from dvmap_jax.rl.rollouts import RolloutBatch
 from dvmap_jax.sharding import MeshConfig, make_mesh, put_own_rows, read_rows
@@ -22,6 +23,7 @@ from dvmap_jax.train.placement import (
     shardings_of,
     update_of,
 )
+from dvmap_jax.train.sources import branch_scorer
 from dvmap_jax.train.state import OptimizerConfig
 
 MESHES = {
@@ -63,13 +65,20 @@ def trunk():
 
 
 def rollout_batch(step: int) -> RolloutBatch:
-    """Ragged: the devices' shares of the tokens differ, so a mean of means would be another."""
+    """Ragged: the devices' shares of the tokens differ, so a mean of means would be another.
+
+    In the last step branches are packed, two to a row.
+    """
     rng = np.random.default_rng(step)
     lengths = rng.integers(1, SIZE + 1, (ROOTS, GROUP))
     lengths[: ROOTS // 8] = 1
+    branches = Level(rng.integers(0, VOCAB, (ROOTS, GROUP, SIZE)), lengths)
+    if step == STEPS - 1:
+        lengths[:] = np.minimum(lengths, SIZE // 2)
+        branches = PackedLevel(*pack_rows(*branches, group=GROUP, rows=GROUP // 2))
     return RolloutBatch(
         levels=(trunk(),),
-        branches=Level(rng.integers(0, VOCAB, (ROOTS, GROUP, SIZE)), lengths),
+        branches=branches,
         mask=(np.arange(SIZE) < lengths[..., None]).astype(np.float32),
         advantages=rng.normal(size=(ROOTS, GROUP)).astype(np.float32),
         sampler_logprobs=rng.normal(-3, 1, (ROOTS, GROUP, SIZE)).astype(np.float32),
@@ -86,9 +95,11 @@ def run(config: RunConfig, devices) -> dict:
         params = model.init(jax.random.key(0), shardings=shardings_of(placed.params))
         reference = reference_params(config, model, params, placed)
         state, update = first_state(config, params, placed), update_of(config, model, placed)
+        score = branch_scorer(config, model)
         for step in range(STEPS):
             batch = put_own_rows(rollout_batch(step), ROOTS)
-            state, metrics = update(state, reference, batch)
+            known = score(reference, batch.levels, batch.branches)
+            state, metrics = update(state, batch.replace(reference_logprobs=known))
         drawn = draws(config, state.params) if TIED else None
         whole = jax.tree.map(np.asarray, (state.params, state.optimizer))
     return {"state": whole, "metrics": jax.tree.map(float, metrics), "drawn": drawn}

@@ -28,7 +28,7 @@ def compiled(request):
 
 
 def test_the_programs_of_a_run_are_all_there(compiled):
-    names = ["rollout", "update", "evaluation: score", "evaluation: generate"]
+    names = ["rollout", "reference", "update", "evaluation: score", "evaluation: generate"]
     assert list(compiled["programs"]) == names
 
 

@@ -11,7 +11,7 @@ from dvmap_jax.data.batches import DataConfig, PromptStream
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import branch_logprobs
+from dvmap_jax.model.tree import PackedLevel, branch_logprobs
 from dvmap_jax.rl.grpo import GRPOConfig
 from dvmap_jax.survey.synthetic import synthetic_examples
 from dvmap_jax.train.sources import batch_source
@@ -31,14 +31,25 @@ CONFIG = RunConfig(
 )
 
 
-def rollouts(tokenizer, params, *, updates, micro):
+def rollouts(tokenizer, params, *, updates, micro=0, reference=None, **optimizer):
     config = dataclasses.replace(
         CONFIG,
-        grpo=GRPOConfig(group_size=2, updates_per_rollout=updates),
-        optimizer=OptimizerConfig(micro_batch_size=micro),
+        grpo=GRPOConfig(group_size=4, updates_per_rollout=updates),
+        optimizer=OptimizerConfig(micro_batch_size=micro, **optimizer),
     )
     prompts = next(PromptStream(EXAMPLES, tokenizer, config.data))
-    return batch_source(config, MODEL, tokenizer)(params, prompts, step=0).batch
+    source = batch_source(config, MODEL, tokenizer)
+    return source(params, prompts, step=0, reference=reference).batch
+
+
+class Ending:
+    """A tokenizer by which random completions end at different lengths."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.eos_ids = tokenizer, tuple(range(350, 600))
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
 
 
 @pytest.mark.parametrize("micro", [0, 1, 2])
@@ -50,8 +61,25 @@ def test_several_updates_are_measured_against_the_trainer_before_the_first(token
 
 
 def test_one_update_needs_no_second_look(tokenizer):
-    batch = rollouts(tokenizer, MODEL.init(jax.random.key(0)), updates=1, micro=0)
-    assert batch.old_logprobs is None
+    batch = rollouts(tokenizer, MODEL.init(jax.random.key(0)), updates=1)
+    assert batch.old_logprobs is None and batch.reference_logprobs is None
+
+
+def test_packed_batches_are_the_same_batches_in_fewer_rows(tokenizer):
+    """Also where the reference's log-probabilities come from, and in micro-batches of tokens."""
+    params, reference = (MODEL.init(jax.random.key(seed)) for seed in (0, 1))
+    how = {"updates": 2, "reference": reference}
+    padded = rollouts(Ending(tokenizer), params, packing=False, **how)
+    packed = rollouts(Ending(tokenizer), params, micro_batch_tokens=100, **how)
+    assert isinstance(packed.branches, PackedLevel)
+    assert packed.branches.tokens.size < padded.branches.tokens.size
+    size = padded.mask.shape[-1]
+    np.testing.assert_array_equal(packed.mask[..., :size], padded.mask)
+    np.testing.assert_array_equal(packed.advantages, padded.advantages)
+    for name in ("sampler_logprobs", "old_logprobs", "reference_logprobs"):
+        ours, theirs = getattr(packed, name)[..., :size], getattr(padded, name)
+        np.testing.assert_allclose(ours * padded.mask, theirs * padded.mask, atol=1e-5)
+    assert np.abs((packed.reference_logprobs - packed.old_logprobs) * packed.mask).max() > 0.01
 
 
 def test_batches_that_do_not_divide_are_refused_with_the_config():

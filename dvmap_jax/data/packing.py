@@ -1,0 +1,84 @@
+"""Packing: lengths of the completions of each prompt in; where each lies in fewer rows out."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+QUARTERS = (1, 2, 3)  # rows of a prompt that are compiled for, in quarters of its completions
+
+
+class Places(NamedTuple):
+    """The row of its prompt that each completion lies in, and where in the row it starts."""
+
+    rows: Int[np.ndarray, "P G"]
+    starts: Int[np.ndarray, "P G"]
+
+
+class PackedRows(NamedTuple):
+    """Completions of B roots in rows of S tokens, and where in a root's rows each is found.
+
+    `segments` numbers the completions of a row from 1, 0 is padding; `offsets` counts a token's
+    place in its completion; `index` [B, M, R] counts tokens of a root's rows laid end to end.
+    """
+
+    tokens: Int[np.ndarray, "B N S"]
+    segments: Int[np.ndarray, "B N S"]
+    offsets: Int[np.ndarray, "B N S"]
+    index: Int[np.ndarray, "B M R"]
+
+
+def first_fit(lengths: Int[np.ndarray, "P G"], size: int) -> Places:
+    """Longest first (of equals the first), each in the first row of `size` that has room."""
+    order = np.argsort(-lengths, axis=-1, kind="stable")
+    taken = np.zeros_like(lengths)
+    rows, starts = np.zeros_like(lengths), np.zeros_like(lengths)
+    prompts = np.arange(len(lengths))
+    for chosen in order.T:
+        length = lengths[prompts, chosen]
+        row = (taken + length[:, None] <= size).argmax(axis=-1)
+        rows[prompts, chosen], starts[prompts, chosen] = row, taken[prompts, row]
+        taken[prompts, row] += length
+    return Places(rows, starts)
+
+
+def rows_needed(lengths: Int[np.ndarray, "P G"], size: int, *, padded: int) -> int:
+    """Rows of `size` tokens that hold the completions of every prompt, of few possible numbers.
+
+    0 where they take no fewer tokens than a row of `padded` tokens for each completion.
+    """
+    group = lengths.shape[-1]
+    used = int(first_fit(lengths, size).rows.max(initial=0, where=lengths > 0)) + 1
+    known = [rows for rows in row_numbers(group) if rows >= used]
+    return known[0] if known and known[0] * size < group * padded else 0
+
+
+def row_numbers(group: int) -> tuple[int, ...]:
+    """The numbers of rows that `group` completions may be packed into, all of them fewer."""
+    numbers = dict.fromkeys(-(-group * part // 4) for part in QUARTERS)
+    return tuple(number for number in numbers if number < group)
+
+
+def pack_rows(
+    tokens: Int[np.ndarray, "B M R"], lengths: Int[np.ndarray, "B M"], *, group: int, rows: int
+) -> PackedRows:
+    """Each group of M's completions in `rows` rows of R tokens, which must suffice."""
+    roots, branches, size = tokens.shape
+    places = first_fit(lengths.reshape(-1, group), size)
+    assert places.rows.max(initial=0, where=lengths.reshape(-1, group) > 0) < rows
+    parents = np.arange(branches) // group
+    start = (places.rows.reshape(roots, branches) + parents * rows) * size
+    start += places.starts.reshape(roots, branches)
+    within = np.arange(size)
+    valid = within < lengths[..., None]
+    shape = (roots, branches // group * rows * size)
+    index = np.minimum(start[..., None] + within, shape[1] - 1).astype(np.int32)
+    number = np.broadcast_to(np.arange(branches)[:, None] % group + 1, valid.shape)
+
+    def packed(values):
+        laid = np.zeros(shape, np.int32)
+        root = np.broadcast_to(np.arange(roots)[:, None, None], valid.shape)
+        laid[root[valid], index[valid]] = np.broadcast_to(values, valid.shape)[valid]
+        return laid.reshape(roots, -1, size)
+
+    return PackedRows(packed(tokens), packed(number), packed(within), index)
