@@ -93,7 +93,7 @@ class RolloutSampler:
     ):
         self.tokenizer, self.sampling, self.grpo, self.rewards = tokenizer, sampling, grpo, rewards
         self._key = jax.random.fold_in(jax.random.key(seed), 1)  # 1: the purpose "rollout"
-        self._decode = make_decoder(model, eos_ids=tokenizer.eos_ids, sampling=sampling)
+        self.decode = make_decoder(model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
     def __call__(self, params: dict, prompts: PromptBatch, *, step: int) -> Rollouts:
         """Rollouts of every prompt; draws depend on seed, step and global row alone.
@@ -105,7 +105,7 @@ class RolloutSampler:
         levels = put_own_rows(tuple(Level(*level) for level in prompts.levels), roots)
         key = jax.random.fold_in(self._key, step)
         rows = put_own_rows(rows.reshape(rows.shape[0], -1), roots)
-        drawn = read_own_rows(self._decode(params, levels, rows, key))
+        drawn = read_own_rows(self.decode(params, levels, rows, key))
         texts = completion_texts(drawn, self.tokenizer, group)
         rewards, terms = self._reward(prompts.examples, texts)
         told = read_rows(put_own_rows(_told(prompts, drawn, rewards, terms), roots))

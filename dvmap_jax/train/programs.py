@@ -1,6 +1,7 @@
-"""The programs of a run at their longest shapes: lowered for a mesh, its devices there or not."""
+"""The programs of a run at their shapes: lowered for a mesh, its devices there or not."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -18,17 +19,19 @@ from dvmap_jax.model.tree import Level
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
 from dvmap_jax.sharding import divided_into, row_sharding, rows_on_mesh
 from dvmap_jax.train.costs import TreeShape, Work, decode_work, forward_flops, update_work
+from dvmap_jax.train.measure import EVALUATION
 from dvmap_jax.train.placement import placed_reference, placed_state, update_of
-from dvmap_jax.train.sources import old_scorer
+from dvmap_jax.train.sources import OLD, ROLLOUT, completion_size, old_scorer
 from dvmap_jax.train.state import TrainState
 
+UPDATE = "update"  # a program's name
 QUESTION_SHARE = 8  # of a prompt's tokens, one in so many is an archetype's question, not its trunk
 OPTIONS, OPTION_TOKENS = 5, 24  # of a question, and of an option as it is scored
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled function at its longest shapes.
+    """A compiled function at its shapes.
 
     `resident` are arrays that lie on the devices meanwhile without being its arguments; `work` is
     what one step of the run asks of it, where the run uses it every step.
@@ -46,16 +49,56 @@ class Program:
         return self.function.lower(*self.arguments)
 
 
-def programs(config: RunConfig, model: ModelConfig, mesh: Mesh) -> list[Program]:
-    """What a run compiles, under its mesh, which must be the current one."""
-    return _Programs(config, model, mesh).all()
+Rows = tuple[tuple[int, int], ...]  # of each level below a root, and the tokens they have
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """Padded sizes of a run's trees: its prompts, completions, and evaluations by mode."""
+
+    prompts: Rows
+    completion: int
+    evaluations: Mapping[str, Rows]
+    options: tuple[int, int]
+
+
+def longest_shapes(config: RunConfig) -> Shapes:
+    """The shapes of the longest prompts and completions that a config allows."""
+    data, evaluation = config.data, config.evaluation
+    longest = data.max_prompt_length
+    trunk = (1, bucket(longest - longest // QUESTION_SHARE))
+    question = bucket(max(longest // QUESTION_SHARE, 1))
+    alone = data.batch_by == "prompt"
+    return Shapes(
+        ((1, bucket(longest)),) if alone else (trunk, (data.questions, question)),
+        completion_size(config.sampling),
+        {mode: (trunk, (evaluation.questions, question)) for mode in evaluation.modes},
+        (OPTIONS, bucket(OPTION_TOKENS)),
+    )
+
+
+def programs(
+    config: RunConfig,
+    model: ModelConfig,
+    mesh: Mesh,
+    *,
+    shapes: Shapes | None = None,
+    functions: Mapping[str, Any] | None = None,
+) -> list[Program]:
+    """What a run compiles, under its mesh, which must be the current one.
+
+    Without `shapes` they have those of `longest_shapes`; `functions`, by name, are the run's own,
+    without which others of the same make take their place.
+    """
+    return _Programs(config, model, mesh, shapes or longest_shapes(config), functions or {}).all()
 
 
 class _Programs:
     """The shapes that the programs of a run have in common."""
 
-    def __init__(self, config: RunConfig, sizes: ModelConfig, mesh: Mesh):
+    def __init__(self, config: RunConfig, sizes: ModelConfig, mesh: Mesh, shapes, functions):
         self.config, self.mesh = config, mesh
+        self.shapes, self.functions = shapes, functions
         self.model = Transformer(sizes, config.compute)
         self.decoder = Transformer(sizes, config.compute, layout=config.mesh.decode)
         self.state: TrainState = placed_state(config, self.model, mesh)
@@ -68,7 +111,9 @@ class _Programs:
         config = self.config
         found = []
         if config.objective == "grpo":
-            found.append(self._decode("rollout", self._trunk(config.data.batch_size)))
+            found.append(
+                self._decode(ROLLOUT, self._trunk(config.data.batch_size, self.shapes.prompts))
+            )
         if config.objective == "grpo" and config.grpo.updates_per_rollout > 1:
             found.append(self._old())
         if config.mesh.parallelism == "mesh":
@@ -82,18 +127,11 @@ class _Programs:
     def _level(self, rows: int, branches: int, size: int) -> Level:
         return Level(self._rows(rows, branches, size), self._rows(rows, branches))
 
-    def _trunk(self, rows: int, *, archetypes: bool | None = None, questions: int = 0):
-        """The levels of the longest prompts: one, or an archetype's part and its questions'."""
-        data = self.config.data
-        longest = data.max_prompt_length
-        if data.batch_by == "prompt" if archetypes is None else not archetypes:
-            return (self._level(rows, 1, bucket(longest)),)
-        question = bucket(max(longest // QUESTION_SHARE, 1))
-        number = questions or data.questions
-        return (
-            self._level(rows, 1, bucket(longest - longest // QUESTION_SHARE)),
-            self._level(rows, number, question),
-        )
+    def _trunk(self, roots: int, shape: Rows) -> tuple[Level, ...]:
+        return tuple(self._level(roots, *level) for level in shape)
+
+    def _function(self, name: str, make: Callable[[], Any]) -> Any:
+        return self.functions[name] if name in self.functions else make()
 
     def _tree(self, levels, branches: int, size: int) -> TreeShape:
         rows = [level.tokens.shape[1:] for level in levels]
@@ -104,7 +142,9 @@ class _Programs:
         sampling = sampling or config.sampling
         rows, prompts = levels[-1].lengths.shape
         branches = prompts * (samples or config.grpo.group_size)
-        function = make_decoder(self.decoder, eos_ids=(0,), sampling=sampling)
+        function = self._function(
+            name, lambda: make_decoder(self.decoder, eos_ids=(0,), sampling=sampling)
+        )
         arguments = (self.state.params, levels, self._rows(rows, branches), self.key)
         size = sampling.batch_size or rows
         work = decode_work(
@@ -122,12 +162,11 @@ class _Programs:
 
     def _batch(self) -> BranchBatch:
         config = self.config
-        levels = self._trunk(config.data.batch_size)
+        levels = self._trunk(config.data.batch_size, self.shapes.prompts)
         rows, prompts = levels[-1].lengths.shape
         sampled = config.objective == "grpo"
         branches = prompts * (config.grpo.group_size if sampled else 1)
-        size = min(bucket(config.sampling.max_tokens), config.sampling.max_tokens)
-        shape = (rows, branches, size)
+        shape = (rows, branches, self.shapes.completion)
         floats = self._rows(*shape, dtype=jnp.float32)
         tree = {"levels": levels, "branches": self._level(*shape), "mask": floats}
         if not sampled:
@@ -152,17 +191,15 @@ class _Programs:
             reference=self.reference is not None,
             chips=self.chips,
         )
-        function = update_of(self.config, self.model, self.state)
-        return Program("update", function, (self.state, self.reference, batch), None, work, True)
+        function = self._function(UPDATE, lambda: update_of(self.config, self.model, self.state))
+        return Program(UPDATE, function, (self.state, self.reference, batch), None, work, True)
 
     def _old(self) -> Program:
         batch = self._batch()
         arguments = (self.state.params, batch.levels, batch.branches)
         work = self._scoring(batch.levels, batch.branches)
-        function = old_scorer(self.config, self.model)
-        return Program(
-            "old log-probabilities", function, arguments, self._besides_params(), work, True
-        )
+        function = self._function(OLD, lambda: old_scorer(self.config, self.model))
+        return Program(OLD, function, arguments, self._besides_params(), work, True)
 
     def _scoring(self, levels, branches: Level) -> Work:
         rows, number, size = branches.tokens.shape
@@ -171,20 +208,19 @@ class _Programs:
         return Work(flops, 0.0)
 
     def _score(self) -> Program:
-        evaluation = self.config.evaluation
-        rows = rows_on_mesh(evaluation.batch_size)
-        levels = self._trunk(rows, archetypes=True, questions=evaluation.questions)
-        branches = self._level(rows, evaluation.questions * OPTIONS, bucket(OPTION_TOKENS))
+        name, shape = EVALUATION["score"], self.shapes.evaluations["score"]
+        rows = rows_on_mesh(self.config.evaluation.batch_size)
+        levels = self._trunk(rows, shape)
+        options, size = self.shapes.options
+        branches = self._level(rows, shape[-1][0] * options, size)
         arguments = (self.state.params, levels, branches)
         work = self._scoring(levels, branches)
-        function = option_scorer(self.model)
-        return Program(
-            "evaluation: score", function, arguments, self._besides_params(), work, False
-        )
+        function = self._function(name, lambda: option_scorer(self.model))
+        return Program(name, function, arguments, self._besides_params(), work, False)
 
     def _generate(self) -> Program:
         evaluation = self.config.evaluation
         rows = rows_on_mesh(evaluation.batch_size)
-        levels = self._trunk(rows, archetypes=True, questions=evaluation.questions)
+        levels = self._trunk(rows, self.shapes.evaluations["generate"])
         sampling = generation_sampling(evaluation)
-        return self._decode("evaluation: generate", levels, sampling, evaluation.samples)
+        return self._decode(EVALUATION["generate"], levels, sampling, evaluation.samples)
