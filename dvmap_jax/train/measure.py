@@ -7,7 +7,7 @@ import pandas as pd
 
 from dvmap_jax.config import RunConfig
 from dvmap_jax.data.tokenizer import Tokenizer
-from dvmap_jax.evaluation.evaluator import MODES, Benchmark, Evaluator, chosen
+from dvmap_jax.evaluation.evaluator import MODES, Evaluator, chosen
 from dvmap_jax.evaluation.metrics import accuracy_metrics, mean_interval
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.rl.rewards import RewardConfig, reward_terms
@@ -45,9 +45,14 @@ class Measurement:
         return {EVALUATION[mode]: made[mode] for mode in self._benchmarks}
 
     @property
-    def benchmarks(self) -> dict[str, Benchmark]:
-        """The held-out examples of each mode."""
-        return self._benchmarks
+    def shapes(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """By mode, rows of each level below a root and the tokens they are padded to."""
+        return {mode: benchmark.shapes for mode, benchmark in self._benchmarks.items()}
+
+    @property
+    def options(self) -> tuple[int, int]:
+        """The most options that a scored question has, and the tokens they are padded to."""
+        return self._benchmarks["score"].options if "score" in self._benchmarks else (0, 0)
 
     def __call__(self, params: dict, log: Log) -> dict[str, float]:
         """Metrics named `eval/MODE/...`."""

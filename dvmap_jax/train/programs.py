@@ -17,7 +17,7 @@ from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
-from dvmap_jax.sharding import divided_into, row_sharding, rows_on_mesh
+from dvmap_jax.sharding import divided_into, replicated, row_sharding, rows_on_mesh
 from dvmap_jax.train.costs import TreeShape, Work, decode_work, forward_flops, update_work
 from dvmap_jax.train.measure import EVALUATION
 from dvmap_jax.train.placement import placed_reference, placed_state, update_of
@@ -104,7 +104,8 @@ class _Programs:
         self.state: TrainState = placed_state(config, self.model, mesh)
         self.reference = placed_reference(config, self.model, self.state)
         self.chips = mesh.size
-        self.key = jax.eval_shape(lambda: jax.random.key(0))
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        self.key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
 
     def all(self) -> list[Program]:
         """The programs in the order in which a step comes to them."""

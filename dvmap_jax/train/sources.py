@@ -13,7 +13,7 @@ from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import branch_logprobs
 from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler, labelled_rollouts
-from dvmap_jax.sharding import constrain_rows
+from dvmap_jax.sharding import constrain_rows, row_sharding
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.prompts import gold_completion
 from dvmap_jax.train.update import split_rows
@@ -93,7 +93,6 @@ BatchSource = SftSource | GrpoSource
 def old_scorer(config: RunConfig, model: Transformer):
     """`score(params, levels, branches) -> [B, M, R]`: the trainer's own log-probabilities."""
 
-    @jax.jit
     def score(params, levels, branches):
         def one(rows):
             rows = jax.tree.map(constrain_rows, rows)
@@ -104,4 +103,6 @@ def old_scorer(config: RunConfig, model: Transformer):
         )
         return constrain_rows(logprobs.reshape(branches.tokens.shape))
 
-    return score
+    # Said outright, since the compiler may call the same division by another name.
+    mesh = jax.sharding.get_mesh()
+    return jax.jit(score, out_shardings=None if mesh.empty else row_sharding(mesh))
