@@ -32,6 +32,7 @@ class Ahead:
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix=THREADS)
         self._jobs: dict[str, Future[jax.stages.Compiled]] = {}
         self._names = {f"jit({program.function.__name__})" for program in programs}
+        self._every_step = [program.name for program in programs if program.every_step]
         for program in programs:
             doing(f"compiling {program.name}")
             lowered = program.lower()
@@ -53,6 +54,10 @@ class Ahead:
             concurrent.futures.wait([self._jobs[name]])
             self._doing("training")
         return self._jobs[name].result()
+
+    def texts(self) -> dict[str, str]:
+        """The compiled programs of every step as text, by their names."""
+        return {name: self.compiled(name).as_text() for name in self._every_step}
 
     def close(self) -> None:
         """Gives up what is not compiled yet."""

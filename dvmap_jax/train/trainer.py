@@ -26,6 +26,8 @@ from dvmap_jax.train.placement import (
     reference_params,
     update_of,
 )
+from dvmap_jax.train.profile import FOLDER as PROFILE
+from dvmap_jax.train.profile import Profile
 from dvmap_jax.train.programs import UPDATE, Shapes, programs
 from dvmap_jax.train.sources import BatchSource, batch_source
 from dvmap_jax.train.start import WARM_START, starting_point, warm_start_config
@@ -38,13 +40,17 @@ Reading = Callable[[int, int], None]
 
 
 def train(
-    config: RunConfig, workdir: pathlib.Path, reading: Reading = lambda done, whole: None
+    config: RunConfig,
+    workdir: pathlib.Path,
+    reading: Reading = lambda done, whole: None,
+    *,
+    profile: int = 0,
 ) -> bool:
     """Trains from the newest checkpoint in `workdir`, or from the starting weights.
 
-    `reading` is told how many bytes of weights are read, and of how many. Returns whether there
-    was anything left to do. Killed at any point and run again, it leaves
-    the metrics and parameters of a run that was never stopped. Every process of a run calls it.
+    `reading` is told how many bytes of weights are read, and of how many; `profile` steps are
+    traced. Returns whether there was anything left to do. Killed at any point and run again, it
+    leaves the metrics and parameters of a run that was never stopped. Every process calls it.
     Raises ValueError for a workdir of another config, for input that cannot be trained on and for
     processes that disagree, and FloatingPointError after too many non-finite gradients in a row.
     """
@@ -56,7 +62,7 @@ def train(
             return False
         if config.warm_start_steps:
             train(warm_start_config(config), workdir / WARM_START, reading)
-        run(config, workdir, mesh, reading)
+        run(config, workdir, mesh, reading, profile=profile)
     return True
 
 
@@ -71,10 +77,13 @@ class Parts:
     checkpoints: Checkpoints
     log: Log
     ahead: Ahead
+    profile: Profile
     meta: dict
 
 
-def run(config: RunConfig, workdir: pathlib.Path, mesh: Mesh, reading: Reading) -> None:
+def run(
+    config: RunConfig, workdir: pathlib.Path, mesh: Mesh, reading: Reading, *, profile: int
+) -> None:
     """The steps that are left, in their order."""
     corpus = load_corpus(config.corpus)
     how = {"warm_start": workdir / WARM_START, "mesh": mesh, "progress": reading}
@@ -107,7 +116,8 @@ def run(config: RunConfig, workdir: pathlib.Path, mesh: Mesh, reading: Reading) 
             restored.clear()
             meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
             start = dataclasses.replace(start, params={})  # the state's now; an update takes them
-            parts = Parts(prompts, batches, update, measure, checkpoints, log, ahead, meta)
+            tracing = Profile(workdir / PROFILE, profile, ahead.texts)
+            parts = Parts(prompts, batches, update, measure, checkpoints, log, ahead, tracing, meta)
             take_steps(config, parts, state, reference)
 
 
@@ -117,7 +127,8 @@ def take_steps(config: RunConfig, parts: Parts, state: TrainState, reference) ->
     if parts.checkpoints.latest_step is None:
         log.write(0, evaluate(parts, state))
     with StepLog(log, config) as steps:
-        for done in range(int(state.step) + 1, config.num_steps + 1):
+        left = range(int(state.step) + 1, config.num_steps + 1)
+        for done in parts.profile.over(left, steps.flush):
             steps.begin()
             ahead.wait(*parts.batches.functions)
             rollouts = parts.batches(state.params, next(parts.prompts), step=done - 1)

@@ -7,45 +7,15 @@ import logging
 import jax
 import jax.numpy as jnp
 import pytest
+from run_configs import TINY_RUN
 
-from dvmap_jax.config import RunConfig
-from dvmap_jax.data.batches import DataConfig, PromptStream
-from dvmap_jax.evaluation.evaluator import EvaluationConfig, Evaluator
-from dvmap_jax.model.config import ModelConfig
-from dvmap_jax.model.sampling import SamplingConfig
-from dvmap_jax.rl.grpo import GRPOConfig
-from dvmap_jax.survey.corpus import CorpusConfig
+from dvmap_jax.data.batches import PromptStream
+from dvmap_jax.evaluation.evaluator import Evaluator
 from dvmap_jax.train.ahead import COMPILED, Ahead, use_compilation_cache
 from dvmap_jax.train.costs import Work
-from dvmap_jax.train.log import LogConfig
 from dvmap_jax.train.programs import Program
-from dvmap_jax.train.state import OptimizerConfig
 from dvmap_jax.train.trainer import train
-from dvmap_jax.train.weights import WeightsConfig
 
-RUN = RunConfig(
-    num_steps=5,
-    evaluate_every=2,
-    save_every=1,
-    corpus=CorpusConfig(
-        path="synthetic", heldout_path="", heldout_fraction=0.2, synthetic_archetypes=20
-    ),
-    data=DataConfig(template="answer", system_prompt="none", batch_size=4, max_prompt_length=256),
-    weights=WeightsConfig(tokenizer="train:400"),
-    model=ModelConfig(vocab_size=400, width=16, mlp_width=24, num_layers=1, head_dim=8),
-    sampling=SamplingConfig(max_tokens=4),
-    grpo=GRPOConfig(group_size=2, kl_coef=0.1, updates_per_rollout=2),
-    optimizer=OptimizerConfig(micro_batch_size=2),
-    evaluation=EvaluationConfig(
-        modes=("score", "generate"),
-        batch_size=2,
-        questions=3,
-        max_examples=40,
-        max_generated=20,
-        max_tokens=6,
-    ),
-    log=LogConfig(progress=False),
-)
 OURS = ("jit(run)", "jit(score_options)", "jit(score)", "jit(_update)")
 FIVE = ["jit(_update)", "jit(run)", "jit(run)", "jit(score)", "jit(score_options)"]
 
@@ -82,7 +52,7 @@ def after(events, mark, count):
 
 
 def test_nothing_compiles_after_the_first_step_and_the_first_evaluation(events, tmp_path):
-    train(RUN, tmp_path)
+    train(TINY_RUN, tmp_path)
     assert events.count("step") == 5 and events.count("evaluation") == 2 * 4
     assert sorted(event for event in events if event in OURS) == FIVE  # each program once
     assert after(events, "step", 2) == []
@@ -97,8 +67,8 @@ def test_a_size_that_varies_is_seen_as_a_compilation(events, tmp_path, monkeypat
         return batch(self, indices)
 
     monkeypatch.setattr(PromptStream, "_batch", varying)
-    evaluation = dataclasses.replace(RUN.evaluation, modes=("score",))
-    train(dataclasses.replace(RUN, num_steps=3, evaluation=evaluation), tmp_path)
+    evaluation = dataclasses.replace(TINY_RUN.evaluation, modes=("score",))
+    train(dataclasses.replace(TINY_RUN, num_steps=3, evaluation=evaluation), tmp_path)
     assert "jit(_update)" in after(events, "step", 2)
 
 
