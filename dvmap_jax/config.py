@@ -31,8 +31,10 @@ class RunConfig:
 
     The warm start is supervised, on the examples' answers, and comes before the first step.
     `model` gives the sizes where the weights are random; otherwise they come with the weights.
-    `preflight` compiles every program at its longest shapes before the first step, so that a run
-    that does not fit its devices stops at once: "auto" does so on all devices but CPUs.
+    `preflight` waits until every program is compiled before the first step, so that a run that
+    does not fit its devices stops at once: "auto" does so on all devices but CPUs.
+    `compilation_cache` is a folder that keeps compiled programs for the next start, "off", or
+    "auto": JAX_COMPILATION_CACHE_DIR where it is set (empty: none), else one of the user's.
     """
 
     objective: str = "grpo"
@@ -46,6 +48,7 @@ class RunConfig:
     warm_start_batch_size: int = 32
     export: bool = True
     preflight: str = "auto"
+    compilation_cache: str = "auto"
     corpus: CorpusConfig = CorpusConfig()
     data: DataConfig = DataConfig()
     weights: WeightsConfig = WeightsConfig()
@@ -68,6 +71,12 @@ class RunConfig:
         for name in ("num_steps", "evaluate_every", "save_every", "sample_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        self._check_warm_start()
+        self._check_split("data.batch_size", self.data.batch_size, self.grpo.updates_per_rollout)
+        if not self.compilation_cache:
+            raise ValueError("compilation_cache is empty; it must be 'auto', 'off' or a folder")
+
+    def _check_warm_start(self) -> None:
         if self.warm_start_steps < 0 or self.warm_start_batch_size < 1:
             raise ValueError(
                 f"warm_start_steps is {self.warm_start_steps} and warm_start_batch_size "
@@ -77,7 +86,6 @@ class RunConfig:
             raise ValueError(
                 f"warm_start_learning_rate is {self.warm_start_learning_rate}; it must be positive"
             )
-        self._check_split("data.batch_size", self.data.batch_size, self.grpo.updates_per_rollout)
         if self.warm_start_steps:
             self._check_split("warm_start_batch_size", self.warm_start_batch_size, 1)
 

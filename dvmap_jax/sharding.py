@@ -315,8 +315,14 @@ def read_rows(tree):
     """All rows of arrays divided over the current mesh, as numpy in every process."""
     if jax.process_count() == 1:
         return jax.tree.map(np.asarray, tree)
-    whole = jax.jit(lambda tree: tree, out_shardings=replicated(jax.sharding.get_mesh()))
+    whole = _gatherer(replicated(jax.sharding.get_mesh()))
     return jax.tree.map(np.asarray, whole(tree))
+
+
+@functools.cache
+def _gatherer(whole: NamedSharding):
+    """Gives every device all of an array; one function, so that it compiles once a shape."""
+    return jax.jit(lambda tree: tree, out_shardings=whole)
 
 
 def readable(array: jax.Array | np.ndarray, layer: int | None = None) -> jax.Array | np.ndarray:

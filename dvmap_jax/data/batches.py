@@ -87,7 +87,10 @@ def archetype_units(examples: Sequence[Example], questions: int) -> list[tuple[i
 
 
 class PromptStream:
-    """An endless iterator of `PromptBatch`, reshuffled every epoch, sharded by process."""
+    """An endless iterator of `PromptBatch`, reshuffled every epoch, sharded by process.
+
+    All batches have one shape, that of the longest prompts, so that programs compile once.
+    """
 
     def __init__(
         self,
@@ -105,9 +108,17 @@ class PromptStream:
         self._own = np.arange(config.batch_size) if own is None else np.asarray(own)
         share = config.batch_by == "archetype"
         units = archetype_units(examples, config.questions) if share else _singles(examples)
-        self.units, self._sizes, self.num_skipped = self._measure(units)
+        self.units, (trunk, branch), self.num_skipped = self._measure(units)
         self._branches = max(len(unit) for unit in self.units)
+        self._sizes = (bucket(trunk) if share else 0, bucket(branch))
         self._iterator = iter(self._dataset())
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Rows of each level below a root, and the tokens they are padded to."""
+        trunk, branch = self._sizes
+        last = (self._branches, branch)
+        return ((1, trunk), last) if trunk else (last,)
 
     def _dataset(self) -> grain.IterDataset:
         indices = grain.MapDataset.range(len(self.units)).seed(self.config.shuffle_seed)
@@ -130,7 +141,7 @@ class PromptStream:
         self._iterator.set_state(state)
 
     def _measure(self, units):
-        """Units whose prompts fit, sizes of their levels, and how many prompts were left out."""
+        """Units whose prompts fit, their longest trunk and branch, and the prompts left out."""
         kept, sizes, skipped = [], [], 0
         for start in range(0, len(units), MEASURED_TOGETHER):
             part = units[start : start + MEASURED_TOGETHER]
@@ -148,7 +159,7 @@ class PromptStream:
             )
         if skipped:
             logging.warning("%d over-long prompts are skipped (data.overlong='skip')", skipped)
-        return kept, np.asarray(sizes), skipped
+        return kept, np.asarray(sizes).max(axis=0), skipped
 
     def _fitting(self, rows: dict[int, list[int]]) -> dict[int, list[int]]:
         limit = self.config.max_prompt_length
@@ -174,22 +185,17 @@ class PromptStream:
         return len(tree.trunk), max(len(branch) for branch in tree.branches)
 
     def _batch(self, indices: np.ndarray) -> PromptBatch:
-        """The rows of this process of one global batch, padded to the global batch's sizes."""
+        """The rows of this process of one global batch."""
         trees, examples = [], []
         for number in indices[self._own]:
             unit = self.units[number]
             trees.append(self._tree(self._tokens(unit)))
             padding = [None] * (self._branches - len(unit))
             examples += [self.examples[i] for i in unit] + padding
-        sizes = self._padded_sizes(indices)
         rows = np.arange(len(indices) * self._branches, dtype=np.int32)
         rows = rows.reshape(len(indices), self._branches)[self._own]
-        levels = stack_trees(trees, branches=self._branches, sizes=sizes)
+        levels = stack_trees(trees, branches=self._branches, sizes=self._sizes)
         return PromptBatch(levels, tuple(examples), rows, len(indices))
-
-    def _padded_sizes(self, indices: np.ndarray) -> tuple[int, int]:
-        trunk, branch = self._sizes[indices].max(axis=0)
-        return (bucket(trunk) if self.config.batch_by == "archetype" else 0, bucket(branch))
 
 
 def _singles(examples: Sequence[Example]) -> list[tuple[int, ...]]:

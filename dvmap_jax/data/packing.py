@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-QUARTERS = (1, 2, 3)  # rows of a prompt that are compiled for, in quarters of its completions
+QUARTERS = (1, 2)  # rows of a prompt that are compiled for, in quarters of its completions
 
 
 class Places(NamedTuple):
@@ -42,15 +42,13 @@ def first_fit(lengths: Int[np.ndarray, "P G"], size: int) -> Places:
     return Places(rows, starts)
 
 
-def rows_needed(lengths: Int[np.ndarray, "P G"], size: int, *, padded: int) -> int:
+def rows_needed(lengths: Int[np.ndarray, "P G"], size: int) -> int:
     """Rows of `size` tokens that hold the completions of every prompt, of few possible numbers.
 
-    0 where they take no fewer tokens than a row of `padded` tokens for each completion.
+    0 where each completion needs a row of its own.
     """
-    group = lengths.shape[-1]
     used = int(first_fit(lengths, size).rows.max(initial=0, where=lengths > 0)) + 1
-    known = [rows for rows in row_numbers(group) if rows >= used]
-    return known[0] if known and known[0] * size < group * padded else 0
+    return next((rows for rows in row_numbers(lengths.shape[-1]) if rows >= used), 0)
 
 
 def row_numbers(group: int) -> tuple[int, ...]:

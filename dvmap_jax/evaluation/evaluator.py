@@ -1,6 +1,7 @@
 """A model's answers to held-out examples: exact option probabilities, or generated and read."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -68,10 +69,19 @@ class EvaluationBatch:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """Examples and their prompts as batches of trees, to be answered any number of times."""
+    """Examples and their prompts as batches of trees, to be answered any number of times.
+
+    `options` are the most a question has and the tokens they are padded to, as they are scored.
+    """
 
     examples: Sequence[Example]
     batches: tuple[EvaluationBatch, ...]
+    options: tuple[int, int]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Rows of each level below a root, and the tokens they are padded to."""
+        return tuple(level.tokens.shape[1:] for level in self.batches[0].levels)
 
 
 class Evaluator:
@@ -89,8 +99,8 @@ class Evaluator:
         """`decoder` is the model in the layout that completions are drawn under."""
         self.tokenizer, self.config, self.data = tokenizer, config, data
         sampling = generation_sampling(config)
-        self._logprobs = option_scorer(model)
-        self._decode = make_decoder(decoder or model, eos_ids=tokenizer.eos_ids, sampling=sampling)
+        self.logprobs = option_scorer(model)
+        self.decode = make_decoder(decoder or model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
     def __call__(
         self,
@@ -106,7 +116,10 @@ class Evaluator:
         row has `probabilities` over its options; in "generate" mode `completions`, and
         `correct` is the share of the samples that are.
         """
-        answer = {"score": self._score, "generate": self._generate}[mode]
+        answer = {
+            "score": functools.partial(self._score, benchmark.options),
+            "generate": self._generate,
+        }[mode]
         rows: list[dict] = []
         for batch in benchmark.batches:
             rows += answer(params, benchmark.examples, batch)
@@ -115,7 +128,15 @@ class Evaluator:
 
     def prepare(self, examples: Sequence[Example]) -> Benchmark:
         """The examples' prompts in tokens; ValueError where one is over-long."""
-        return Benchmark(examples, tuple(self._batches(examples)))
+        batches = tuple(self._batches(examples))
+        lists = {example.option_list for example in examples}
+        texts = sorted({self._option(option) for options in lists for option in options})
+        longest = max(len(row) for row in self.tokenizer.encode_batch(texts))
+        return Benchmark(examples, batches, (max(map(len, lists)), bucket(longest)))
+
+    def _option(self, option: str) -> str:
+        """What is scored of an option."""
+        return option_completion(option, template=self.data.template)
 
     def _batches(self, examples: Sequence[Example]):
         units = archetype_units(examples, self.config.questions)
@@ -145,19 +166,18 @@ class Evaluator:
                     f"data.max_prompt_length = {limit}; raise it"
                 )
 
-    def _score(self, params, examples, batch: EvaluationBatch) -> list[dict]:
-        options = max(len(example.option_list) for example in examples)
+    def _score(self, shape, params, examples, batch: EvaluationBatch) -> list[dict]:
+        options, size = shape
         texts = [
-            option_completion(option, template=self.data.template)
+            self._option(option)
             for number in batch.numbers.flat
             for option in _padded(examples[number].option_list if number >= 0 else (), options)
         ]
         encoded = [row if text else [] for row, text in self._encoded(texts)]
         B, N = batch.numbers.shape
-        size = bucket(max(len(row) for row in encoded))
         branches = pad_rows(encoded, (B, N * options, size))
         inputs = put_rows((_levels(batch.levels), Level(*branches)))
-        logprobs = read_rows(self._logprobs(params, *inputs))
+        logprobs = read_rows(self.logprobs(params, *inputs))
         counted = np.arange(size) < branches.lengths[..., None]
         sums = np.where(counted, logprobs, 0).sum(axis=-1)
         if self.config.normalize == "mean":
@@ -174,7 +194,7 @@ class Evaluator:
         rows = np.maximum(batch.numbers, 0)[..., None] * samples + np.arange(samples)
         rows = rows.reshape(B, N * samples).astype(np.int32)
         key = jax.random.fold_in(jax.random.key(self.config.seed), 2)  # 2: the purpose "evaluate"
-        drawn = read_rows(self._decode(params, *put_rows((_levels(batch.levels), rows)), key))
+        drawn = read_rows(self.decode(params, *put_rows((_levels(batch.levels), rows)), key))
         tokens = drawn.tokens.reshape(B * N, samples, -1)
         lengths = drawn.lengths.reshape(B * N, samples)
         ended = drawn.ended.reshape(B * N, samples)
@@ -192,7 +212,11 @@ def generation_sampling(config: EvaluationConfig) -> SamplingConfig:
 
 def option_scorer(model: Transformer):
     """`score(params, levels, branches) -> [B, M, R]`: log-probabilities of options, compiled."""
-    return jax.jit(lambda *args: branch_logprobs(model, *args)[0])
+
+    def score_options(params, levels, branches):
+        return branch_logprobs(model, params, levels, branches)[0]
+
+    return jax.jit(score_options)
 
 
 def chosen(

@@ -105,8 +105,9 @@ class RolloutSampler:
         packing: bool = True,
     ):
         self.tokenizer, self.grpo, self.rewards, self.packing = tokenizer, grpo, rewards, packing
+        self.max_tokens = sampling.max_tokens
         self._key = jax.random.fold_in(jax.random.key(seed), 1)  # 1: the purpose "rollout"
-        self._decode = make_decoder(model, eos_ids=tokenizer.eos_ids, sampling=sampling)
+        self.decode = make_decoder(model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
     def __call__(
         self,
@@ -126,7 +127,7 @@ class RolloutSampler:
         levels = put_own_rows(tuple(Level(*level) for level in prompts.levels), roots)
         key = jax.random.fold_in(self._key, step)
         rows = put_own_rows(rows.reshape(rows.shape[0], -1), roots)
-        drawn = read_own_rows(self._decode(params, levels, rows, key))
+        drawn = read_own_rows(self.decode(params, levels, rows, key))
         told = read_rows(put_own_rows(_sizes(prompts, drawn), roots))
         branches, mask = self._branches(drawn, told)
         branches = put_own_rows(branches, roots)
@@ -135,7 +136,7 @@ class RolloutSampler:
         rewards, terms = self._reward(prompts.examples, texts)
         told |= read_rows(put_own_rows(_earned(len(drawn.lengths), rewards, terms), roots))
         advantages = group_advantages(rewards, self.grpo.normalize_by_std)
-        own = {"mask": mask, "sampler_logprobs": drawn.logprobs[..., : mask.shape[-1]]}
+        own = {"mask": mask, "sampler_logprobs": drawn.logprobs}
         own |= {"advantages": np.asarray(advantages).reshape(drawn.lengths.shape)}
         return Rollouts(
             batch=RolloutBatch(levels, branches, **put_own_rows(own, roots), **known._asdict()),
@@ -161,16 +162,14 @@ class RolloutSampler:
 
     def _branches(self, drawn: Completions, told: dict) -> tuple[Level | PackedLevel, np.ndarray]:
         """This process's branches, of a shape that all processes come to, and their mask."""
-        group, limit = self.grpo.group_size, drawn.tokens.shape[-1]
-        padded = min(bucket(int(told["lengths"].max(initial=1))), limit)
+        group, size = self.grpo.group_size, drawn.tokens.shape[-1]
         counted = self._counted(told["lengths"], told["ended"]).reshape(-1, group)
-        rows = rows_needed(counted, limit, padded=padded) if self.packing else 0
+        rows = rows_needed(counted, size) if self.packing else 0
         own = self._counted(drawn.lengths, drawn.ended)
-        size = limit if rows else padded
         mask = (np.arange(size) < own[..., None]).astype(np.float32)
         if rows:
             return PackedLevel(*pack_rows(drawn.tokens, own, group=group, rows=rows)), mask
-        return Level(drawn.tokens[..., :size], drawn.lengths), mask
+        return Level(drawn.tokens, drawn.lengths), mask
 
     def _counted(self, lengths: np.ndarray, ended: np.ndarray) -> np.ndarray:
         """Tokens of each branch that the loss counts."""

@@ -1,6 +1,7 @@
 """Programs compiled before they run: what each needs of a device, and whether it fits."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.processes import is_out_of_memory
 from dvmap_jax.sharding import make_mesh
+from dvmap_jax.train.ahead import Ahead
 from dvmap_jax.train.collectives import collectives
 from dvmap_jax.train.costs import GIB, Chip, roofline
 from dvmap_jax.train.placement import check_mesh, placed_reference, placed_state
@@ -69,36 +71,50 @@ def compile_programs(
     with jax.set_mesh(mesh):
         found = []
         for program in filter(only, programs(config, model, mesh)):
-            found.append(_compiled(program, chip, mesh))
+            found.append(
+                _compiled(program, functools.partial(_compile, program), chip=chip, mesh=mesh)
+            )
             progress(len(found))
     return found
 
 
-def check_room(config: RunConfig, model: ModelConfig, mesh: Mesh) -> None:
-    """Compiles the run's programs for the mesh's own devices, where `config.preflight` asks for it.
+def check_room(config: RunConfig, found: Sequence[Program], ahead: Ahead, mesh: Mesh) -> None:
+    """Waits for the run's programs where `config.preflight` asks for it, and weighs each.
 
-    Raises MemoryError where one needs more than a device has at the longest shapes.
+    Raises MemoryError where one needs more than a device has.
     """
-    devices = list(mesh.devices.flat)
-    if config.preflight == "off" or (config.preflight == "auto" and devices[0].platform == "cpu"):
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    if config.preflight == "off" or (config.preflight == "auto" and on_cpu):
         return
     known = jax.local_devices()[0].memory_stats() or {}
     memory = known.get("bytes_limit", math.inf)
-    for one in compile_programs(config, model, devices):
+    for program in found:
+        one = _compiled(program, functools.partial(ahead.compiled, program.name), mesh=mesh)
         if one.fits(memory):
             continue
         section, name = at_a_time(config, one.name)
         raise MemoryError(
             f"{one.name} needs {one.peak / GIB:.2f} GiB of a device's {memory / GIB:.2f} GiB at "
-            f"the longest prompts and completions{one.refusal and ': '}{one.refusal}; lower "
+            f"its longest prompts and completions{one.refusal and ': '}{one.refusal}; lower "
             f"{section}.{name}, or see scripts/compile.py for what would fit"
         )
 
 
-def _compiled(program: Program, chip: Chip | None, mesh: Mesh) -> Compiled:
+def _compile(program: Program) -> jax.stages.Compiled:
+    return program.lower().compile()
+
+
+def _compiled(
+    program: Program,
+    compiled: Callable[[], jax.stages.Compiled],
+    *,
+    mesh: Mesh,
+    chip: Chip | None = None,
+) -> Compiled:
+    """What a program needs once it is `compiled`."""
     started = time.perf_counter()
     try:
-        done = program.lower().compile()
+        done = compiled()
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -1,17 +1,20 @@
 """What a run knows of its model on held-out examples: accuracies, rewards and their intervals."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from dvmap_jax.config import RunConfig
 from dvmap_jax.data.tokenizer import Tokenizer
-from dvmap_jax.evaluation.evaluator import Evaluator, chosen
+from dvmap_jax.evaluation.evaluator import MODES, Evaluator, chosen
 from dvmap_jax.evaluation.metrics import accuracy_metrics, mean_interval
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.rl.rewards import RewardConfig, reward_terms
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.train.log import Log
+
+EVALUATION = {mode: f"evaluation: {mode}" for mode in MODES}  # names of programs
 
 
 class Measurement:
@@ -34,6 +37,22 @@ class Measurement:
             mode: self._evaluator.prepare(chosen(heldout, evaluation, mode=mode))
             for mode in evaluation.modes
         }
+
+    @property
+    def functions(self) -> dict[str, Any]:
+        """What evaluations compile, by the names that the run's programs have."""
+        made = {"score": self._evaluator.logprobs, "generate": self._evaluator.decode}
+        return {EVALUATION[mode]: made[mode] for mode in self._benchmarks}
+
+    @property
+    def shapes(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """By mode, rows of each level below a root and the tokens they are padded to."""
+        return {mode: benchmark.shapes for mode, benchmark in self._benchmarks.items()}
+
+    @property
+    def options(self) -> tuple[int, int]:
+        """The most options that a scored question has, and the tokens they are padded to."""
+        return self._benchmarks["score"].options if "score" in self._benchmarks else (0, 0)
 
     def __call__(self, params: dict, log: Log) -> dict[str, float]:
         """Metrics named `eval/MODE/...`."""

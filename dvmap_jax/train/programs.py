@@ -1,6 +1,7 @@
-"""The programs of a run at their longest shapes: lowered for a mesh, its devices there or not."""
+"""The programs of a run at their shapes: lowered for a mesh, its devices there or not."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,28 +9,31 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from dvmap_jax.config import RunConfig
+from dvmap_jax.data.packing import row_numbers
 from dvmap_jax.data.trees import bucket
 from dvmap_jax.evaluation.evaluator import generation_sampling, option_scorer
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.decode import make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level
+from dvmap_jax.model.tree import Level, PackedLevel
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
-from dvmap_jax.sharding import divided_into, row_sharding, rows_on_mesh
+from dvmap_jax.sharding import divided_into, replicated, row_sharding, rows_on_mesh
 from dvmap_jax.train.costs import TreeShape, Work, decode_work, forward_flops, update_work
+from dvmap_jax.train.measure import EVALUATION
 from dvmap_jax.train.micro import roots_at_a_time
 from dvmap_jax.train.placement import placed_reference, placed_state, update_of
-from dvmap_jax.train.sources import branch_scorer
+from dvmap_jax.train.sources import OLD, REFERENCE, ROLLOUT, branch_scorer, packed_name
 from dvmap_jax.train.state import TrainState
 
+UPDATE = "update"  # a program's name
 QUESTION_SHARE = 8  # of a prompt's tokens, one in so many is an archetype's question, not its trunk
 OPTIONS, OPTION_TOKENS = 5, 24  # of a question, and of an option as it is scored
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled function at its longest shapes.
+    """A compiled function at its shapes.
 
     `resident` are arrays that lie on the devices meanwhile without being its arguments; `work` is
     what one step of the run asks of it, where the run uses it every step.
@@ -47,37 +51,89 @@ class Program:
         return self.function.lower(*self.arguments)
 
 
-def programs(config: RunConfig, model: ModelConfig, mesh: Mesh) -> list[Program]:
-    """What a run compiles, under its mesh, which must be the current one."""
-    return _Programs(config, model, mesh).all()
+Rows = tuple[tuple[int, int], ...]  # of each level below a root, and the tokens they have
+
+
+@dataclasses.dataclass(frozen=True)
+class Shapes:
+    """Padded sizes of a run's trees: its prompts, completions, and evaluations by mode."""
+
+    prompts: Rows
+    completion: int
+    evaluations: Mapping[str, Rows]
+    options: tuple[int, int]
+
+
+def longest_shapes(config: RunConfig) -> Shapes:
+    """The shapes of the longest prompts and completions that a config allows."""
+    data, evaluation = config.data, config.evaluation
+    longest = data.max_prompt_length
+    trunk = (1, bucket(longest - longest // QUESTION_SHARE))
+    question = bucket(max(longest // QUESTION_SHARE, 1))
+    alone = data.batch_by == "prompt"
+    return Shapes(
+        ((1, bucket(longest)),) if alone else (trunk, (data.questions, question)),
+        config.sampling.max_tokens,
+        {mode: (trunk, (evaluation.questions, question)) for mode in evaluation.modes},
+        (OPTIONS, bucket(OPTION_TOKENS)),
+    )
+
+
+def programs(
+    config: RunConfig,
+    model: ModelConfig,
+    mesh: Mesh,
+    *,
+    shapes: Shapes | None = None,
+    functions: Mapping[str, Any] | None = None,
+) -> list[Program]:
+    """What a run compiles, under its mesh, which must be the current one.
+
+    Without `shapes` they have those of `longest_shapes`; `functions`, by name, are the run's own,
+    without which others of the same make take their place.
+    """
+    return _Programs(config, model, mesh, shapes or longest_shapes(config), functions or {}).all()
 
 
 class _Programs:
     """The shapes that the programs of a run have in common."""
 
-    def __init__(self, config: RunConfig, sizes: ModelConfig, mesh: Mesh):
+    def __init__(self, config: RunConfig, sizes: ModelConfig, mesh: Mesh, shapes, functions):
         self.config, self.mesh = config, mesh
+        self.shapes, self.functions = shapes, functions
         self.model = Transformer(sizes, config.compute)
         self.decoder = Transformer(sizes, config.compute, layout=config.mesh.decode)
         self.state: TrainState = placed_state(config, self.model, mesh)
         self.reference = placed_reference(config, self.model, self.state)
         self.chips = mesh.size
-        self.key = jax.eval_shape(lambda: jax.random.key(0))
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        self.key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
 
     def all(self) -> list[Program]:
         """The programs in the order in which a step comes to them."""
         config = self.config
         found = []
         if config.objective == "grpo":
-            found.append(self._decode("rollout", self._trunk(config.data.batch_size)))
-        if config.objective == "grpo" and config.grpo.updates_per_rollout > 1:
-            found.append(self._old())
-        if self.reference is not None:
-            found.append(self._reference())
-        if config.mesh.parallelism == "mesh":
-            found.append(self._update())
+            found.append(
+                self._decode(ROLLOUT, self._trunk(config.data.batch_size, self.shapes.prompts))
+            )
+        found += self._of_update(0)
         makers = {"score": self._score, "generate": self._generate}
-        return found + [makers[mode]() for mode in config.evaluation.modes]
+        found += [makers[mode]() for mode in config.evaluation.modes]
+        packing = config.objective == "grpo" and config.optimizer.packing
+        numbers = row_numbers(config.grpo.group_size) if packing else ()
+        return found + [program for rows in reversed(numbers) for program in self._of_update(rows)]
+
+    def _of_update(self, rows: int) -> list[Program]:
+        """The sweeps and the update of a batch with `rows` packed rows a prompt, 0: not packed."""
+        config, found = self.config, []
+        if config.objective == "grpo" and config.grpo.updates_per_rollout > 1:
+            found.append(self._sweep(OLD, self.state.params, self._besides_params(), rows))
+        if self.reference is not None:
+            found.append(self._sweep(REFERENCE, self.reference, self.state, rows))
+        if config.mesh.parallelism == "mesh":
+            found.append(self._update(rows))
+        return found
 
     def _rows(self, *shape: int, dtype=jnp.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=row_sharding(self.mesh))
@@ -85,18 +141,11 @@ class _Programs:
     def _level(self, rows: int, branches: int, size: int) -> Level:
         return Level(self._rows(rows, branches, size), self._rows(rows, branches))
 
-    def _trunk(self, rows: int, *, archetypes: bool | None = None, questions: int = 0):
-        """The levels of the longest prompts: one, or an archetype's part and its questions'."""
-        data = self.config.data
-        longest = data.max_prompt_length
-        if data.batch_by == "prompt" if archetypes is None else not archetypes:
-            return (self._level(rows, 1, bucket(longest)),)
-        question = bucket(max(longest // QUESTION_SHARE, 1))
-        number = questions or data.questions
-        return (
-            self._level(rows, 1, bucket(longest - longest // QUESTION_SHARE)),
-            self._level(rows, number, question),
-        )
+    def _trunk(self, roots: int, shape: Rows) -> tuple[Level, ...]:
+        return tuple(self._level(roots, *level) for level in shape)
+
+    def _function(self, name: str, make: Callable[[], Any]) -> Any:
+        return self.functions[name] if name in self.functions else make()
 
     def _tree(self, levels, branches: int, size: int) -> TreeShape:
         rows = [level.tokens.shape[1:] for level in levels]
@@ -107,7 +156,9 @@ class _Programs:
         sampling = sampling or config.sampling
         rows, prompts = levels[-1].lengths.shape
         branches = prompts * (samples or config.grpo.group_size)
-        function = make_decoder(self.decoder, eos_ids=(0,), sampling=sampling)
+        function = self._function(
+            name, lambda: make_decoder(self.decoder, eos_ids=(0,), sampling=sampling)
+        )
         arguments = (self.state.params, levels, self._rows(rows, branches), self.key)
         size = sampling.batch_size or rows
         work = decode_work(
@@ -123,16 +174,18 @@ class _Programs:
     def _besides_params(self):
         return self.state.replace(params=None), self.reference
 
-    def _batch(self) -> BranchBatch:
+    def _batch(self, packed: int) -> BranchBatch:
         config = self.config
-        levels = self._trunk(config.data.batch_size)
+        levels = self._trunk(config.data.batch_size, self.shapes.prompts)
         rows, prompts = levels[-1].lengths.shape
         sampled = config.objective == "grpo"
         branches = prompts * (config.grpo.group_size if sampled else 1)
-        size = min(bucket(config.sampling.max_tokens), config.sampling.max_tokens)
-        shape = (rows, branches, size)
+        shape = (rows, branches, self.shapes.completion)
         floats = self._rows(*shape, dtype=jnp.float32)
         tree = {"levels": levels, "branches": self._level(*shape), "mask": floats}
+        if packed:
+            laid = self._rows(rows, prompts * packed, self.shapes.completion)
+            tree["branches"] = PackedLevel(laid, laid, laid, self._rows(*shape))
         if not sampled:
             return BranchBatch(**tree)
         return RolloutBatch(
@@ -150,8 +203,8 @@ class _Programs:
         how = {"tree": batch.tree, "parts": parts}
         return roots // roots_at_a_time(self.config.optimizer, share, **how)
 
-    def _update(self) -> Program:
-        batch = self._batch()
+    def _update(self, rows: int) -> Program:
+        batch = self._batch(rows)
         work = update_work(
             self.model.config,
             self._tree(batch.levels, *batch.branches.tokens.shape[1:]),
@@ -159,23 +212,19 @@ class _Programs:
             micro_batches=self._micro_batches(batch),
             chips=self.chips,
         )
-        function = update_of(self.config, self.model, self.state)
-        return Program("update", function, (self.state, batch), self.reference, work, True)
+        function = self._function(UPDATE, lambda: update_of(self.config, self.model, self.state))
+        arguments = (self.state, batch)
+        name = packed_name(UPDATE, rows)
+        return Program(name, function, arguments, self.reference, work, not rows)
 
-    def _old(self) -> Program:
-        return self._sweep("old log-probabilities", self.state.params, self._besides_params())
-
-    def _reference(self) -> Program:
-        return self._sweep("reference", self.reference, self.state)
-
-    def _sweep(self, name: str, params, resident) -> Program:
+    def _sweep(self, name: str, params, resident, rows: int) -> Program:
         """The log-probabilities of an update's batch before the update."""
-        batch = self._batch()
+        batch = self._batch(rows)
         arguments = (params, batch.levels, batch.branches)
         work = self._scoring(batch.levels, batch.branches)
-        return Program(
-            name, branch_scorer(self.config, self.model), arguments, resident, work, True
-        )
+        function = self._function(name, lambda: branch_scorer(self.config, self.model))
+        name = packed_name(name, rows)
+        return Program(name, function, arguments, resident, work, not rows)
 
     def _scoring(self, levels, branches: Level) -> Work:
         rows, number, size = branches.tokens.shape
@@ -184,20 +233,19 @@ class _Programs:
         return Work(flops, 0.0)
 
     def _score(self) -> Program:
-        evaluation = self.config.evaluation
-        rows = rows_on_mesh(evaluation.batch_size)
-        levels = self._trunk(rows, archetypes=True, questions=evaluation.questions)
-        branches = self._level(rows, evaluation.questions * OPTIONS, bucket(OPTION_TOKENS))
+        name, shape = EVALUATION["score"], self.shapes.evaluations["score"]
+        rows = rows_on_mesh(self.config.evaluation.batch_size)
+        levels = self._trunk(rows, shape)
+        options, size = self.shapes.options
+        branches = self._level(rows, shape[-1][0] * options, size)
         arguments = (self.state.params, levels, branches)
         work = self._scoring(levels, branches)
-        function = option_scorer(self.model)
-        return Program(
-            "evaluation: score", function, arguments, self._besides_params(), work, False
-        )
+        function = self._function(name, lambda: option_scorer(self.model))
+        return Program(name, function, arguments, self._besides_params(), work, False)
 
     def _generate(self) -> Program:
         evaluation = self.config.evaluation
         rows = rows_on_mesh(evaluation.batch_size)
-        levels = self._trunk(rows, archetypes=True, questions=evaluation.questions)
+        levels = self._trunk(rows, self.shapes.evaluations["generate"])
         sampling = generation_sampling(evaluation)
-        return self._decode("evaluation: generate", levels, sampling, evaluation.samples)
+        return self._decode(EVALUATION["generate"], levels, sampling, evaluation.samples)

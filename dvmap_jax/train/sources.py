@@ -1,67 +1,112 @@
 """Where an objective's batches come from: sampled completions, or the examples' own answers."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 
 from dvmap_jax.config import RunConfig
 from dvmap_jax.data.batches import PromptBatch
 from dvmap_jax.data.tokenizer import Tokenizer
+from dvmap_jax.data.trees import bucket
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import branch_logprobs
+from dvmap_jax.model.tree import Level, PackedLevel, branch_logprobs
 from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler, Sweeps, labelled_rollouts
-from dvmap_jax.sharding import constrain_rows, divided_into
+from dvmap_jax.sharding import constrain_rows, divided_into, row_sharding
+from dvmap_jax.survey.corpus import Example
+from dvmap_jax.survey.prompts import gold_completion
 from dvmap_jax.train.micro import roots_at_a_time, split_rows
 
-BatchSource = Callable[..., Rollouts]
+ROLLOUT, OLD, REFERENCE = "rollout", "old log-probabilities", "reference"  # names of programs
 
 
-def batch_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> BatchSource:
-    """`source(params, prompts, step=..., reference=...) -> Rollouts` for the run's objective."""
-    make = {"grpo": grpo_source, "sft": sft_source}[config.objective]
+def batch_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> "BatchSource":
+    """`source(params, prompts, step=..., reference=...) -> Rollouts` for the run's objective.
+
+    Its `functions` are those it compiles, by the names that the run's programs have; it calls its
+    `wait` with the names of those it is about to use.
+    """
+    make = {"grpo": GrpoSource, "sft": SftSource}[config.objective]
     return make(config, model, tokenizer)
 
 
-def sft_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> BatchSource:
+class SftSource:
     """Every prompt with its consensus as the completion."""
 
-    def source(params: dict, prompts: PromptBatch, *, step: int, reference=None) -> Rollouts:
-        return labelled_rollouts(prompts, tokenizer, template=config.data.template)
+    def __init__(self, config: RunConfig, model: Transformer, tokenizer: Tokenizer):
+        self.tokenizer, self.template = tokenizer, config.data.template
+        self.functions: dict[str, Any] = {}
+        self.wait: Callable[[str], None] = lambda name: None
 
-    return source
+    def __call__(self, params: dict, prompts: PromptBatch, *, step: int, reference) -> Rollouts:
+        """The batch of these prompts, whatever the parameters and the step."""
+        return labelled_rollouts(prompts, self.tokenizer, template=self.template)
+
+    def longest(self, examples: Sequence[Example]) -> int:
+        """Tokens that the longest completion of these examples is padded to."""
+        texts = {gold_completion(example, template=self.template) for example in examples}
+        rows = self.tokenizer.encode_batch(sorted(texts))
+        return bucket(max(len(row) for row in rows) + len(self.tokenizer.eos_ids[:1]))
 
 
-def grpo_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) -> BatchSource:
+class GrpoSource:
     """A group of sampled completions for every prompt, scored while the host rewards them.
 
     Where a batch serves several updates the old log-probabilities are those of the trainer
     before the first of them; where it serves one they are the policy's own. The reference's are
     there where there is one.
     """
-    sample = RolloutSampler(
-        Transformer(model.config, config.compute, layout=config.mesh.decode),
-        tokenizer,
-        sampling=config.sampling,
-        grpo=config.grpo,
-        rewards=config.rewards,
-        seed=config.seed,
-        packing=config.optimizer.packing,
-    )
-    score = branch_scorer(config, model)
-    several = config.grpo.updates_per_rollout > 1
 
-    def source(params: dict, prompts: PromptBatch, *, step: int, reference=None) -> Rollouts:
+    def __init__(self, config: RunConfig, model: Transformer, tokenizer: Tokenizer):
+        self._sample = RolloutSampler(
+            Transformer(model.config, config.compute, layout=config.mesh.decode),
+            tokenizer,
+            sampling=config.sampling,
+            grpo=config.grpo,
+            rewards=config.rewards,
+            seed=config.seed,
+            packing=config.optimizer.packing,
+        )
+        self._score = branch_scorer(config, model)
+        self._several = config.grpo.updates_per_rollout > 1
+        self.functions = {name: self._score for name in (OLD, REFERENCE)}
+        self.functions[ROLLOUT] = self._sample.decode
+        self.wait: Callable[[str], None] = lambda name: None
+
+    def __call__(self, params: dict, prompts: PromptBatch, *, step: int, reference) -> Rollouts:
+        """The batch of these prompts, drawn with these parameters."""
+
+        def scored(name: str, params, levels, branches):
+            self.wait(packed_name(name, packed_rows(levels, branches)))
+            return self._score(params, levels, branches)
+
         def sweeps(levels, branches) -> Sweeps:
-            return Sweeps(
-                old_logprobs=score(params, levels, branches) if several else None,
-                reference_logprobs=score(reference, levels, branches)
-                if reference is not None
-                else None,
-            )
+            old = scored(OLD, params, levels, branches) if self._several else None
+            if reference is None:
+                return Sweeps(old)
+            return Sweeps(old, scored(REFERENCE, reference, levels, branches))
 
-        return sample(params, prompts, step=step, sweeps=sweeps)
+        self.wait(ROLLOUT)
+        return self._sample(params, prompts, step=step, sweeps=sweeps)
 
-    return source
+    def longest(self, examples: Sequence[Example]) -> int:
+        """Tokens that the longest completion is padded to."""
+        return self._sample.max_tokens
+
+
+def packed_name(name: str, rows: int) -> str:
+    """The name of a program for batches with that many packed rows a prompt; 0: not packed."""
+    return f"{name}, {rows} rows a prompt" if rows else name
+
+
+def packed_rows(levels: tuple[Level, ...], branches: Level | PackedLevel) -> int:
+    """Rows that the branches of a prompt are packed into, 0 where they are not."""
+    if isinstance(branches, Level):
+        return 0
+    return branches.tokens.shape[1] // levels[-1].tokens.shape[1]
+
+
+BatchSource = SftSource | GrpoSource
 
 
 def branch_scorer(config: RunConfig, model: Transformer):
@@ -71,7 +116,6 @@ def branch_scorer(config: RunConfig, model: Transformer):
     """
     optimizer, updates = config.optimizer, config.grpo.updates_per_rollout
 
-    @jax.jit
     def score(params, levels, branches):
         def one(rows):
             rows = jax.tree.map(constrain_rows, rows)
@@ -84,4 +128,6 @@ def branch_scorer(config: RunConfig, model: Transformer):
         logprobs = jax.lax.map(one, split_rows((levels, branches), size))
         return constrain_rows(logprobs.reshape(-1, *logprobs.shape[2:]))
 
-    return score
+    # Said outright, since the compiler may call the same division by another name.
+    mesh = jax.sharding.get_mesh()
+    return jax.jit(score, out_shardings=None if mesh.empty else row_sharding(mesh))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import time
 from collections.abc import Callable
 
 from jax.sharding import Mesh
@@ -13,9 +12,9 @@ from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.processes import all_agree, all_succeed
 from dvmap_jax.records import to_mapping
-from dvmap_jax.rl.rollouts import Rollouts
 from dvmap_jax.sharding import own_rows, use_mesh
 from dvmap_jax.survey.splits import load_corpus
+from dvmap_jax.train.ahead import Ahead, use_compilation_cache
 from dvmap_jax.train.checkpoints import FOLDER, Checkpoints
 from dvmap_jax.train.compilation import check_room
 from dvmap_jax.train.log import Log
@@ -27,26 +26,35 @@ from dvmap_jax.train.placement import (
     reference_params,
     update_of,
 )
-from dvmap_jax.train.sources import batch_source
+from dvmap_jax.train.profile import FOLDER as PROFILE
+from dvmap_jax.train.profile import Profile
+from dvmap_jax.train.programs import UPDATE, Shapes, programs
+from dvmap_jax.train.sources import BatchSource, batch_source, packed_name, packed_rows
 from dvmap_jax.train.start import WARM_START, starting_point, warm_start_config
 from dvmap_jax.train.state import TrainState
+from dvmap_jax.train.steps import StepLog, due
+from dvmap_jax.train.update import Update
 from dvmap_jax.train.workdir import claim_workdir
 
 Reading = Callable[[int, int], None]
-ON_THE_BAR = {"critic/rewards/mean": "reward", "sft/loss": "loss"}
 
 
 def train(
-    config: RunConfig, workdir: pathlib.Path, reading: Reading = lambda done, whole: None
+    config: RunConfig,
+    workdir: pathlib.Path,
+    reading: Reading = lambda done, whole: None,
+    *,
+    profile: int = 0,
 ) -> bool:
     """Trains from the newest checkpoint in `workdir`, or from the starting weights.
 
-    `reading` is told how many bytes of weights are read, and of how many. Returns whether there
-    was anything left to do. Killed at any point and run again, it leaves
-    the metrics and parameters of a run that was never stopped. Every process of a run calls it.
+    `reading` is told how many bytes of weights are read, and of how many; `profile` steps are
+    traced. Returns whether there was anything left to do. Killed at any point and run again, it
+    leaves the metrics and parameters of a run that was never stopped. Every process calls it.
     Raises ValueError for a workdir of another config, for input that cannot be trained on and for
     processes that disagree, and FloatingPointError after too many non-finite gradients in a row.
     """
+    use_compilation_cache(config.compilation_cache)
     with use_mesh(config.mesh) as mesh:
         all_agree(to_mapping(config), "config")
         all_succeed(lambda: claim_workdir(workdir, to_json(config)))
@@ -54,18 +62,34 @@ def train(
             return False
         if config.warm_start_steps:
             train(warm_start_config(config), workdir / WARM_START, reading)
-        run(config, workdir, mesh, reading)
+        run(config, workdir, mesh, reading, profile=profile)
     return True
 
 
-def run(config: RunConfig, workdir: pathlib.Path, mesh: Mesh, reading: Reading) -> None:
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a run's steps are made of; `meta` describes the run in its checkpoints."""
+
+    prompts: PromptStream
+    batches: BatchSource
+    update: Update
+    measure: Measurement
+    checkpoints: Checkpoints
+    log: Log
+    ahead: Ahead
+    profile: Profile
+    meta: dict
+
+
+def run(
+    config: RunConfig, workdir: pathlib.Path, mesh: Mesh, reading: Reading, *, profile: int
+) -> None:
     """The steps that are left, in their order."""
     corpus = load_corpus(config.corpus)
     how = {"warm_start": workdir / WARM_START, "mesh": mesh, "progress": reading}
     start = starting_point(config, workdir, corpus.train, **how)
     check_lengths(config, start.config)
     check_mesh(config, start.config, mesh)
-    check_room(config, start.config, mesh)
     model = Transformer(start.config, config.compute)
     own = own_rows(config.data.batch_size)
     prompts = PromptStream(corpus.train, start.tokenizer, config.data, own=own)
@@ -73,33 +97,66 @@ def run(config: RunConfig, workdir: pathlib.Path, mesh: Mesh, reading: Reading) 
     placed = placed_state(config, model, mesh)
     update = update_of(config, model, placed)
     measure = Measurement(config, model, start.tokenizer, corpus.heldout)
+    longest = batches.longest(corpus.train)
+    shapes = Shapes(prompts.shapes, longest, measure.shapes, measure.options)
+    functions = {**batches.functions, UPDATE: update, **measure.functions}
+    found = programs(config, start.config, mesh, shapes=shapes, functions=functions)
 
     with (
         Checkpoints(workdir, config.checkpoints) as checkpoints,
         open_log(config, workdir, checkpoints.latest_step) as log,
     ):
-        reference = reference_params(config, model, start.params, placed)
-        state = restore_or_init(config, checkpoints, prompts, params=start.params, placed=placed)
-        start = dataclasses.replace(start, params={})  # the state's now; an update takes them
-        if checkpoints.latest_step is None:
-            log.write(0, measure(state.params, log))
-        for done in range(int(state.step) + 1, config.num_steps + 1):
-            clock = Clock()
-            rollouts = batches(state.params, next(prompts), step=done - 1, reference=reference)
-            clock.lap("rollout")
-            state, metrics = update(state, rollouts.batch)
-            metrics = {name: float(value) for name, value in metrics.items()}
-            clock.lap("update")
-            check_finite(state, config.optimizer.max_skipped)
-            record_step(log, config, done, rollouts, metrics, clock)
+        if checkpoints.latest_step is None:  # it begins with an evaluation
+            found.sort(key=lambda program: program.name not in measure.functions)
+        with Ahead(found, log.doing) as ahead:
+            check_room(config, found, ahead, mesh)
+            reference = reference_params(config, model, start.params, placed)
+            restored = {"params": start.params, "placed": placed}
+            state = restore_or_init(config, checkpoints, prompts, **restored)
+            restored.clear()
+            meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
+            start = dataclasses.replace(start, params={})  # the state's now; an update takes them
+            tracing = Profile(workdir / PROFILE, profile, ahead.texts)
+            parts = Parts(prompts, batches, update, measure, checkpoints, log, ahead, tracing, meta)
+            take_steps(config, parts, state, reference)
+
+
+def take_steps(config: RunConfig, parts: Parts, state: TrainState, reference) -> None:
+    """Evaluates a run that begins, then takes its steps; the host reads one while the next runs."""
+    log, ahead = parts.log, parts.ahead
+    parts.batches.wait = ahead.wait
+    if parts.checkpoints.latest_step is None:
+        log.write(0, evaluate(parts, state))
+    with StepLog(log, config) as steps:
+        left = range(int(state.step) + 1, config.num_steps + 1)
+        for done in parts.profile.over(left, steps.flush):
+            steps.begin()
+            prompts = next(parts.prompts)
+            rollouts = parts.batches(state.params, prompts, step=done - 1, reference=reference)
+            steps.hand_over()
+            batch = rollouts.batch
+            ahead.wait(packed_name(UPDATE, packed_rows(batch.levels, batch.branches)))
+            state, metrics = parts.update(state, batch)
+            steps.add(done, rollouts, state, metrics)
             evaluating = due(done, config.evaluate_every, config.num_steps)
-            scores = measure(state.params, log) if evaluating else {}
-            if scores:
-                log.write(done, scores)
-            if scores or due(done, config.save_every, config.num_steps):
-                meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
-                data = prompts.state()
-                checkpoints.save(done, state, data=data, meta=meta, metrics=scores)
+            if evaluating or due(done, config.save_every, config.num_steps):
+                steps.flush()
+                save(parts, done, state, evaluating=evaluating)
+
+
+def evaluate(parts: Parts, state: TrainState) -> dict[str, float]:
+    """The scores of a state on the held-out examples."""
+    parts.ahead.wait(*parts.measure.functions)
+    return parts.measure(state.params, parts.log)
+
+
+def save(parts: Parts, done: int, state: TrainState, *, evaluating: bool) -> None:
+    """Saves a step with its scores, where they are due; its row must be written."""
+    scores = evaluate(parts, state) if evaluating else {}
+    if scores:
+        parts.log.write(done, scores)
+    data = parts.prompts.state()
+    parts.checkpoints.save(done, state, data=data, meta=parts.meta, metrics=scores)
 
 
 def is_finished(config: RunConfig, workdir: pathlib.Path) -> bool:
@@ -140,53 +197,3 @@ def check_lengths(config: RunConfig, model: ModelConfig) -> None:
             f"data.max_prompt_length + sampling.max_tokens = {longest} exceeds the model's "
             f"{model.max_position} positions; lower one of them"
         )
-
-
-def check_finite(state: TrainState, max_skipped: int) -> None:
-    """Raises FloatingPointError once more than `max_skipped` updates in a row were left out."""
-    skipped = int(state.skipped_in_row)
-    if skipped > max_skipped:
-        raise FloatingPointError(
-            f"{skipped} gradients in a row were not finite, over optimizer.max_skipped = "
-            f"{max_skipped}; lower optimizer.learning_rate or resume from an older checkpoint"
-        )
-
-
-def due(step: int, every: int, last: int) -> bool:
-    """Whether something done every so many steps, and at the last one, is due after `step`."""
-    return step == last or (every > 0 and step % every == 0)
-
-
-@dataclasses.dataclass
-class Clock:
-    """Seconds of the phases of one step."""
-
-    started: float = dataclasses.field(default_factory=time.perf_counter)
-    laps: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def lap(self, name: str) -> None:
-        """Ends the phase that runs now."""
-        self.laps[name] = time.perf_counter() - self.started - sum(self.laps.values())
-
-
-def record_step(
-    log: Log,
-    config: RunConfig,
-    step: int,
-    rollouts: Rollouts,
-    metrics: dict[str, float],
-    clock: Clock,
-) -> None:
-    """Writes a step's metrics, timings and, when due, a table of its completions."""
-    seconds = sum(clock.laps.values())
-    tokens = rollouts.num_tokens
-    timing = {f"timing_s/{name}": value for name, value in clock.laps.items()}
-    timing |= {"timing_s/step": seconds, "perf/throughput": tokens / seconds}
-    log.write_timing(step, timing | {"perf/total_num_tokens": tokens})
-    if step % config.log.every == 0:
-        log.write(step, rollouts.metrics | metrics)
-    if due(step, config.sample_every, config.num_steps):
-        log.write_samples(step, rollouts.samples(config.log.samples))
-    known = rollouts.metrics | metrics
-    shown = {label: known[name] for name, label in ON_THE_BAR.items() if name in known}
-    log.progress(step, **shown, **{"tok/s": tokens / seconds})

@@ -14,7 +14,7 @@ CONFIG = "config.json"
 # It may also run on other devices: nothing but rounding depends on them.
 FREE_KEYS = (
     *("num_steps", "evaluate_every", "save_every", "sample_every", "export", "preflight"),
-    *("log.", "mesh."),
+    *("compilation_cache", "log.", "mesh."),
 )
 RUN_FILES = ("checkpoints", "metrics.jsonl", "timing.jsonl", "samples.jsonl")
 

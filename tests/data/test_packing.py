@@ -46,7 +46,6 @@ def test_rows_are_of_few_numbers_and_save_tokens_or_there_are_none():
     assert row_numbers(8) == (2, 4, 6)
     assert row_numbers(2) == (1,)
     ragged = np.array([[8, 1, 1, 1, 1, 1, 1, 1], [4] * 8])
-    assert rows_needed(ragged, 8, padded=8) == 4
-    assert rows_needed(np.full((2, 8), 8), 8, padded=8) == 0
-    assert rows_needed(np.ones((2, 8), int), 64, padded=8) == 0  # 2 x 64 tokens against 8 x 8
-    assert rows_needed(np.zeros((2, 8), int), 8, padded=8) == 2
+    assert rows_needed(ragged, 8) == 4
+    assert rows_needed(np.full((2, 8), 8), 8) == 0
+    assert rows_needed(np.zeros((2, 8), int), 8) == 2

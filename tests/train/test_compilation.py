@@ -13,8 +13,10 @@ from dvmap_jax.config import RunConfig
 from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.sampling import SamplingConfig
+from dvmap_jax.train.ahead import Ahead
 from dvmap_jax.train.compilation import SPARE, advice, check_room, compile_programs
 from dvmap_jax.train.costs import CHIPS
+from dvmap_jax.train.programs import programs
 
 TASKS = pathlib.Path(__file__).with_name("compile_tasks.py")
 VOCAB, WIDTH, MLP, LAYERS, HEADS, KV_HEADS = 4608, 256, 640, 3, 192, 64
@@ -95,12 +97,16 @@ def test_a_run_that_does_not_fit_its_devices_stops_before_it_starts(monkeypatch)
         ("data", "fsdp", "tensor"),
         axis_types=(jax.sharding.AxisType.Auto,) * 3,
     )
-    check_room(RUN, SMALL, mesh)
-    whole = drawn(RUN)
-    small = dataclasses.replace(whole, refusal="no room for 1 GiB")
-    monkeypatch.setattr(
-        "dvmap_jax.train.compilation.compile_programs", lambda *args, **kwargs: [small]
-    )
+    with jax.set_mesh(mesh):
+        found = programs(RUN, SMALL, mesh)[:1]
+        with Ahead(found, lambda what: None) as ahead:
+            check_room(RUN, found, ahead, mesh)
+
+    def full(self, name):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no room for 1 GiB")
+
+    monkeypatch.setattr(Ahead, "compiled", full)
     with pytest.raises(MemoryError, match=r"rollout needs .* no room for 1 GiB; lower sampling"):
-        check_room(RUN, SMALL, mesh)
-    check_room(dataclasses.replace(RUN, preflight="auto"), SMALL, mesh)  # a CPU is not asked
+        check_room(RUN, found, ahead, mesh)
+    asked = dataclasses.replace(RUN, preflight="auto")
+    check_room(asked, found, ahead, mesh)  # a CPU is not asked
