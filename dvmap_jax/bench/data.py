@@ -14,6 +14,7 @@ import jax
 
 from dvmap_jax.bench.measure import in_fresh_process, measure, peak_memory
 from dvmap_jax.bench.settings import BenchConfig, python_file
+from dvmap_jax.bench.steps import fresh_state
 from dvmap_jax.config import RunConfig, run_config
 from dvmap_jax.data.batches import PromptBatch, PromptStream
 from dvmap_jax.data.tokenizer import Tokenizer
@@ -23,7 +24,6 @@ from dvmap_jax.survey.corpus import Corpus, CorpusConfig
 from dvmap_jax.survey.splits import load_corpus
 from dvmap_jax.train.objectives import grpo_objective
 from dvmap_jax.train.start import new_tokenizer
-from dvmap_jax.train.state import init_state, make_optimizer
 from dvmap_jax.train.update import make_update
 
 DEMO = pathlib.Path(__file__).parents[2] / "configs" / "demo.py"
@@ -103,7 +103,7 @@ def demo_steps(archetypes: int, config: BenchConfig) -> dict[str, Any]:
     )
     objective = grpo_objective(model, run.grpo, run.sampling.temperature)
     update = make_update(objective, model, run.optimizer, run.grpo)
-    held = [init_state(params, make_optimizer(run.optimizer))]
+    held = [fresh_state(params, run.optimizer)]
     tokens: list[int] = []
 
     def step(i) -> Iterator[str]:

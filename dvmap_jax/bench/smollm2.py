@@ -15,6 +15,7 @@ import numpy as np
 from dvmap_jax.bench.flops import rollout_bytes, rollout_flops, update_flops
 from dvmap_jax.bench.measure import measure
 from dvmap_jax.bench.settings import BenchConfig, smollm_file
+from dvmap_jax.bench.steps import fresh_state
 from dvmap_jax.data.batches import DataConfig, PromptStream
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.model.sampling import SamplingConfig
@@ -24,7 +25,7 @@ from dvmap_jax.rl.rewards import RewardConfig, reward_terms
 from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler
 from dvmap_jax.survey.corpus import read_examples
 from dvmap_jax.train.objectives import grpo_objective
-from dvmap_jax.train.state import OptimizerConfig, init_state, make_optimizer
+from dvmap_jax.train.state import OptimizerConfig
 from dvmap_jax.train.update import make_update
 from dvmap_jax.train.weights import load_model
 
@@ -64,8 +65,7 @@ class _Steps:
         objective = grpo_objective(model, GRPO, SAMPLING.temperature)
         self.update = make_update(objective, model, optimizer, GRPO)
         self.reference = jax.tree.map(jnp.asarray, params)
-        params = jax.tree.map(jnp.array, self.reference)  # a copy: an update takes its state
-        self.state = init_state(params, make_optimizer(optimizer))
+        self.state = fresh_state(self.reference, optimizer)
         self.drawn: list[dict[str, Any]] = []
 
     def step(self, batch, number: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dvmap_jax.model.tree import Level, branch_logprobs
 from dvmap_jax.rl.grpo import GRPOConfig, group_advantages
 from dvmap_jax.rl.rollouts import RolloutBatch
 from dvmap_jax.train.objectives import grpo_objective
-from dvmap_jax.train.state import OptimizerConfig, init_state, make_optimizer
+from dvmap_jax.train.state import OptimizerConfig, TrainState, init_state, make_optimizer
 from dvmap_jax.train.update import make_update
 
 # The sizes of the peers' model, for workloads of ours alone.
@@ -124,8 +124,7 @@ class Steps:
 
     def reset(self) -> None:
         """The state before the first update."""
-        params = jax.tree.map(jnp.array, self.reference)  # a copy: an update takes its state
-        self.state = init_state(params, make_optimizer(self._optimizer))
+        self.state = fresh_state(self.reference, self._optimizer)
 
     def decoder_inputs(self, prompts: np.ndarray, step: int):
         """What the decoder takes: parameters, levels, rows of random numbers, the step's key."""
@@ -157,6 +156,16 @@ class Steps:
         yield "rewards"
         self.learn(batch)
         yield "update"
+
+
+def fresh_state(params: dict, optimizer: OptimizerConfig) -> TrainState:
+    """The state before the first update, with a copy of the parameters: an update takes its state.
+
+    Made in one program, as a run does: were its parts placed in different ways, the second
+    update would be another program than the first.
+    """
+    transform = make_optimizer(optimizer)
+    return jax.jit(lambda given: init_state(jax.tree.map(jnp.copy, given), transform))(params)
 
 
 def levels_of(prompts: np.ndarray) -> tuple[Level, ...]:
