@@ -15,14 +15,14 @@ import numpy as np
 from dvmap_jax.bench.flops import rollout_bytes, rollout_flops, update_flops
 from dvmap_jax.bench.measure import measure
 from dvmap_jax.bench.settings import BenchConfig, smollm_file
-from dvmap_jax.bench.steps import fresh_state
+from dvmap_jax.bench.steps import fresh_state, scorer
 from dvmap_jax.data.batches import DataConfig, PromptStream
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.rl.grpo import GRPOConfig
 from dvmap_jax.rl.rewards import RewardConfig, reward_terms
-from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler
+from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler, Sweeps
 from dvmap_jax.survey.corpus import read_examples
 from dvmap_jax.train.objectives import grpo_objective
 from dvmap_jax.train.state import OptimizerConfig
@@ -65,25 +65,29 @@ class _Steps:
         objective = grpo_objective(model, GRPO, SAMPLING.temperature)
         self.update = make_update(objective, model, optimizer, GRPO)
         self.reference = jax.tree.map(jnp.asarray, params)
+        self.score = scorer(model, size)
         self.state = fresh_state(self.reference, optimizer)
         self.drawn: list[dict[str, Any]] = []
 
     def step(self, batch, number: int) -> Iterator[str]:
         """A step in its phases. A rollout contains its rewards; `rewards` earns them once more."""
-        rollouts = self.sample(self.state.params, batch, step=number)
+        rollouts = self.sample(self.state.params, batch, step=number, sweeps=self._sweeps)
         yield "rollout"
         for example, texts in zip(rollouts.examples, rollouts.completions, strict=True):
             for text in texts:
                 reward_terms(text, example, REWARDS)
         yield "rewards"
-        self.state, metrics = self.update(self.state, self.reference, rollouts.batch)
+        self.state, metrics = self.update(self.state, rollouts.batch)
         jax.block_until_ready((self.state, metrics))
         yield "update"
         self.drawn.append(self._drawn(rollouts))
 
+    def _sweeps(self, levels, branches) -> Sweeps:
+        return Sweeps(reference_logprobs=self.score(self.reference, levels, branches))
+
     def _drawn(self, rollouts: Rollouts) -> dict[str, Any]:
         prompts = np.asarray(rollouts.batch.levels[0].lengths)[:, 0]
-        completions = np.asarray(rollouts.batch.branches.lengths)
+        completions = np.asarray(rollouts.batch.mask).sum(axis=-1).astype(int)
         sizes, lengths = self.model.config, (prompts, completions)
         return {
             "prompt_tokens": int(prompts.sum()),

@@ -141,9 +141,15 @@ class Steps:
             raise ValueError(f"{short.sum()} completions ended; none can, as no token ends them")
         return drawn
 
+    def swept(self, levels: tuple[Level, ...], branches: Level):
+        """Log-probabilities of the branches under the reference, still being computed."""
+        return self.scorer(self.reference, levels, branches)
+
     def learn(self, batch: RolloutBatch) -> dict[str, float]:
-        """One update of the state; its metrics."""
-        self.state, metrics = self.update(self.state, self.reference, batch)
+        """One update of the state, after the reference's sweep where it is missing; its metrics."""
+        if batch.reference_logprobs is None:
+            batch = batch.replace(reference_logprobs=self.swept(batch.levels, batch.branches))
+        self.state, metrics = self.update(self.state, batch)
         jax.block_until_ready(self.state)
         return {name: float(value) for name, value in metrics.items()}
 
@@ -151,10 +157,12 @@ class Steps:
         """A step in its phases; each name says what has just ended."""
         drawn = self.rollout(prompts, number)
         yield "rollout"
+        levels, branches = levels_of(prompts), Level(drawn.tokens, drawn.lengths)
+        known = self.swept(levels, branches)  # while the host rewards
         rewards = rewards_of(drawn.tokens, reward_of)
-        batch = rollout_batch(levels_of(prompts), drawn.tokens, rewards, drawn.logprobs)
+        batch = rollout_batch(levels, drawn.tokens, rewards, drawn.logprobs)
         yield "rewards"
-        self.learn(batch)
+        self.learn(batch.replace(reference_logprobs=known))
         yield "update"
 
 
@@ -205,6 +213,7 @@ def scorer(model: Transformer, size: int):
             return branch_logprobs(model, params, *rows)[0]
 
         parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), (levels, branches))
-        return jax.lax.map(one, parts).reshape(branches.tokens.shape)
+        logprobs = jax.lax.map(one, parts)
+        return logprobs.reshape(-1, *logprobs.shape[2:])
 
     return score

@@ -46,7 +46,7 @@ class Ending:
     """A tokenizer by which random completions end at different lengths."""
 
     def __init__(self, tokenizer):
-        self.tokenizer, self.eos_ids = tokenizer, tuple(range(350, 600))
+        self.tokenizer, self.eos_ids = tokenizer, tuple(range(200, 600))
 
     def __getattr__(self, name):
         return getattr(self.tokenizer, name)
