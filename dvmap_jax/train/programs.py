@@ -86,13 +86,18 @@ def programs(
     *,
     shapes: Shapes | None = None,
     functions: Mapping[str, Any] | None = None,
+    packed: bool = False,
 ) -> list[Program]:
     """What a run compiles, under its mesh, which must be the current one.
 
     Without `shapes` they have those of `longest_shapes`; `functions`, by name, are the run's own,
-    without which others of the same make take their place.
+    without which others of the same make take their place. With `packed` those of batches whose
+    completions share rows come last; they need less than the others.
     """
-    return _Programs(config, model, mesh, shapes or longest_shapes(config), functions or {}).all()
+    found = _Programs(config, model, mesh, shapes or longest_shapes(config), functions or {})
+    sampled = config.objective == "grpo" and config.optimizer.packing
+    numbers = row_numbers(config.grpo.group_size) if packed and sampled else ()
+    return found.all() + [one for rows in reversed(numbers) for one in found.of_update(rows)]
 
 
 class _Programs:
@@ -117,14 +122,11 @@ class _Programs:
             found.append(
                 self._decode(ROLLOUT, self._trunk(config.data.batch_size, self.shapes.prompts))
             )
-        found += self._of_update(0)
+        found += self.of_update(0)
         makers = {"score": self._score, "generate": self._generate}
-        found += [makers[mode]() for mode in config.evaluation.modes]
-        packing = config.objective == "grpo" and config.optimizer.packing
-        numbers = row_numbers(config.grpo.group_size) if packing else ()
-        return found + [program for rows in reversed(numbers) for program in self._of_update(rows)]
+        return found + [makers[mode]() for mode in config.evaluation.modes]
 
-    def _of_update(self, rows: int) -> list[Program]:
+    def of_update(self, rows: int) -> list[Program]:
         """The sweeps and the update of a batch with `rows` packed rows a prompt, 0: not packed."""
         config, found = self.config, []
         if config.objective == "grpo" and config.grpo.updates_per_rollout > 1:

@@ -100,7 +100,8 @@ def run(
     longest = batches.longest(corpus.train)
     shapes = Shapes(prompts.shapes, longest, measure.shapes, measure.options)
     functions = {**batches.functions, UPDATE: update, **measure.functions}
-    found = programs(config, start.config, mesh, shapes=shapes, functions=functions)
+    kinds = {"shapes": shapes, "functions": functions, "packed": True}
+    found = programs(config, start.config, mesh, **kinds)
 
     with (
         Checkpoints(workdir, config.checkpoints) as checkpoints,

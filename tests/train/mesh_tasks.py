@@ -67,13 +67,13 @@ def trunk():
 def rollout_batch(step: int) -> RolloutBatch:
     """Ragged: the devices' shares of the tokens differ, so a mean of means would be another.
 
-    In the last step branches are packed, two to a row.
+    Branches of the tied model are packed, two to a row.
     """
     rng = np.random.default_rng(step)
     lengths = rng.integers(1, SIZE + 1, (ROOTS, GROUP))
     lengths[: ROOTS // 8] = 1
     branches = Level(rng.integers(0, VOCAB, (ROOTS, GROUP, SIZE)), lengths)
-    if step == STEPS - 1:
+    if TIED:
         lengths[:] = np.minimum(lengths, SIZE // 2)
         branches = PackedLevel(*pack_rows(*branches, group=GROUP, rows=GROUP // 2))
     return RolloutBatch(

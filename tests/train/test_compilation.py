@@ -14,9 +14,10 @@ from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.train.ahead import Ahead
-from dvmap_jax.train.compilation import SPARE, advice, check_room, compile_programs
+from dvmap_jax.train.compilation import SPARE, advice, at_a_time, check_room, compile_programs
 from dvmap_jax.train.costs import CHIPS
 from dvmap_jax.train.programs import programs
+from dvmap_jax.train.state import OptimizerConfig
 
 TASKS = pathlib.Path(__file__).with_name("compile_tasks.py")
 VOCAB, WIDTH, MLP, LAYERS, HEADS, KV_HEADS = 4608, 256, 640, 3, 192, 64
@@ -89,6 +90,15 @@ def test_where_something_does_not_fit_the_rows_that_would_are_named():
     said = advice(RUN, SMALL, chip=chip(memory), **how)
     assert said == "with sampling.batch_size = 2 it would"
     assert "fewer rows at a time do not help" in advice(RUN, SMALL, chip=chip(1000), **how)
+
+
+def test_less_at_a_time_is_asked_for_in_the_unit_of_the_config():
+    def asked(program, **optimizer):
+        return at_a_time(RunConfig(optimizer=OptimizerConfig(**optimizer)), program)
+
+    assert asked("update", micro_batch_size=4) == ("optimizer", "micro_batch_size")
+    assert asked("reference", micro_batch_tokens=4096) == ("optimizer", "micro_batch_tokens")
+    assert asked("rollout", micro_batch_tokens=4096) == ("sampling", "batch_size")
 
 
 def test_a_run_that_does_not_fit_its_devices_stops_before_it_starts(monkeypatch):
