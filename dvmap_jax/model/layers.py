@@ -45,7 +45,31 @@ class Projection(nnx.Module):
         self.kernel = nnx.Param(init(rngs.params(), (size_in, size_out), jnp.float32))
 
     def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:
-        return x @ self.kernel[...]
+        return product(x, self.kernel[...])
+
+
+@jax.custom_vjp
+def product(x: Float[Array, "*B I"], kernel: Float[Array, "I O"]) -> Float[Array, "*B O"]:
+    """x @ kernel; for the slope of the kernel the narrower of two factors is turned."""
+    return x @ kernel
+
+
+def _product_forward(x, kernel):
+    return x @ kernel, (x, kernel)
+
+
+def _product_backward(saved, slope):
+    x, kernel = saved
+    (size_in, size_out), wide = kernel.shape, slope.reshape(-1, slope.shape[-1])
+    rows = x.reshape(-1, size_in)
+    if size_in <= size_out:
+        of_kernel = jnp.einsum("ti,to->io", rows, wide)
+    else:
+        of_kernel = jnp.einsum("to,ti->oi", wide, rows).T
+    return jnp.einsum("...o,io->...i", slope, kernel), of_kernel
+
+
+product.defvjp(_product_forward, _product_backward)
 
 
 class Table(nnx.Module):
