@@ -38,23 +38,14 @@ def ragged(
     params = model.init(jax.random.key(0))
     found: dict[str, Any] = {}
     for name, (prompts, branches) in schedules.items():
-        sampling = sampling_of(case, prompts, branches)
-        if sampling is None:
-            found[name] = {"left_out": "SamplingConfig has no field `branches`"}
-            continue
+        sampling = SamplingConfig(
+            temperature=case.temperature,
+            max_tokens=case.max_tokens,
+            batch_size=prompts,
+            branches=branches,
+        )
         found[name] = _schedule(case, model, params, sampling, config.repeats)
     return found
-
-
-def sampling_of(case: Case, prompts: int, branches: int) -> SamplingConfig | None:
-    """So many prompts and completions of each at a time; None where this cannot be said."""
-    fields = {field.name for field in dataclasses.fields(SamplingConfig)}
-    if branches and "branches" not in fields:
-        return None
-    more = {"branches": branches} if branches else {}
-    return SamplingConfig(
-        temperature=case.temperature, max_tokens=case.max_tokens, batch_size=prompts, **more
-    )
 
 
 def end_ids(case: Case) -> tuple[int, ...]:

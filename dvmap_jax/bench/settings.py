@@ -24,10 +24,10 @@ class BenchConfig:
     checkpoint: str = ""
     parts: tuple[str, ...] = ()
     repeats: int = 5
-    micro_batch_size: int = 4
+    micro_batch_size: int = 1
     score_batch: int = 8
     option_groups: int = 4
-    compute: ComputeConfig = ComputeConfig(remat="none")
+    compute: ComputeConfig = ComputeConfig()
 
     def __post_init__(self):
         for name in ("repeats", "micro_batch_size", "score_batch", "option_groups"):

@@ -32,7 +32,9 @@ def updates(bench_config):
     for vocab in (MODEL.vocab_size, 2 * MODEL.vocab_size):
         case = dataclasses.replace(CASE, model=dataclasses.replace(MODEL, vocab_size=vocab))
         steps = Steps(case, Transformer(case.model).init(jax.random.key(0)), config)
-        found[vocab] = compiled(steps.update, (steps.state, steps.reference, batch_of(case)))
+        batch = batch_of(case)
+        batch = batch.replace(reference_logprobs=batch.sampler_logprobs)
+        found[vocab] = compiled(steps.update, (steps.state, batch))
         last = steps
     batch = batch_of(last.case)
     arguments = (last.reference, batch.levels, batch.branches)

@@ -8,7 +8,6 @@ import pytest
 from dvmap_jax.bench import data, growth, ragged, smollm2
 from dvmap_jax.bench.steps import Case
 from dvmap_jax.model.config import ModelConfig
-from dvmap_jax.model.sampling import SamplingConfig
 
 TINY = ModelConfig(
     vocab_size=512, width=16, mlp_width=16, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8
@@ -16,9 +15,10 @@ TINY = ModelConfig(
 CASE = Case(model=TINY, prompts=16, prompt_length=4, group=8, max_tokens=16)
 
 
-def test_ragged_lengths_are_geometric_with_the_intended_mean(bench_config):
+@pytest.mark.parametrize("schedule", [(4, 0), (8, 2)])
+def test_ragged_lengths_are_geometric_with_the_intended_mean(bench_config, schedule):
     config = dataclasses.replace(bench_config, repeats=4)
-    found = ragged.ragged(CASE, config, {"plain": (4, 0)})["plain"]
+    found = ragged.ragged(CASE, config, {"one": schedule})["one"]
     stop = found["num_end_ids"] / TINY.vocab_size
     assert stop == 1 / 4
     due = (1 - (1 - stop) ** 16) / stop  # the mean of geometric lengths cut off at 16
@@ -27,13 +27,6 @@ def test_ragged_lengths_are_geometric_with_the_intended_mean(bench_config):
     assert found["whole"]["tokens"] == 16 * 8 * 16
     share = found["ragged"]["tokens"] / found["whole"]["tokens"]
     assert found["ideal_s"] == pytest.approx(share * found["whole"]["median_s"])
-
-
-def test_schedule_with_refill_needs_the_samplers_field():
-    names = {field.name for field in dataclasses.fields(SamplingConfig)}
-    found = ragged.sampling_of(CASE, 32, 2)
-    assert (found is None) == ("branches" not in names)
-    assert ragged.sampling_of(CASE, 8, 0).batch_size == 8
 
 
 def test_growth_changes_one_size_at_a_time():
