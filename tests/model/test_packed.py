@@ -54,8 +54,8 @@ def losses_of(model, trunk, branches, lengths):
     [
         (QWEN, 2, "float64"),
         (QWEN, 3, "float64"),
-        (LLAMA, 2, "float64"),
-        (LLAMA, 3, "float64"),
+        pytest.param(LLAMA, 2, "float64", marks=pytest.mark.slow),
+        pytest.param(LLAMA, 3, "float64", marks=pytest.mark.slow),
         (QWEN, 3, "float32"),
     ],
 )
