@@ -85,10 +85,7 @@ def delivery(archetypes: int, batches: int, repeats: int) -> dict[str, Any]:
 
 
 def demo_steps(archetypes: int, config: BenchConfig) -> dict[str, Any]:
-    """The demo's GRPO steps from random parameters, the next batch among their phases.
-
-    The first two calls warm up: batches of another padded size compile anew.
-    """
+    """The demo's GRPO steps from random parameters, the next batch among their phases."""
     run = demo_config(archetypes)
     prompts, tokenizer, _ = prompts_of(run)
     model = Transformer(run.model, run.compute)
@@ -112,7 +109,7 @@ def demo_steps(archetypes: int, config: BenchConfig) -> dict[str, Any]:
         yield "data"
         rollouts = sample(held[0].params, batch, step=i)
         yield "rollout"
-        held[0], metrics = update(held[0], None, rollouts.batch)
+        held[0], metrics = update(held[0], rollouts.batch)
         jax.block_until_ready((held, metrics))
         yield "update"
 

@@ -18,6 +18,7 @@ from dvmap_jax.model.slots import (
     first_slots,
     follow,
     in_slots,
+    over_roots,
     places,
     ready,
     replace_roots,
@@ -140,14 +141,7 @@ def _joined(prefix: Prefix) -> Prefix:
         x = jnp.moveaxis(x, 0, axis)
         return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 
-    def joined(block: Block) -> Block:
-        keys, values, scales = jax.tree.map(
-            lambda x: join(x, 1), (block.keys, block.values, block.scales)
-        )
-        lengths = join(block.lengths, 0)
-        return block.replace(keys=keys, values=values, scales=scales, lengths=lengths)
-
-    return Prefix(tuple(joined(block) for block in prefix.context), join(prefix.last_hidden, 0))
+    return over_roots(join, prefix)
 
 
 @dataclasses.dataclass(frozen=True)

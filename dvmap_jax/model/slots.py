@@ -6,6 +6,7 @@ branches of each parent are drawn at a time.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -74,25 +75,19 @@ def first_slots(sizes: Sizes) -> Slots:
 
 def begin(sizes: Sizes, slots: Slots, fresh: Bool[Array, " S"], parents: Int[Array, "S N"]):
     """Slots of new roots begin the first branches of every parent that has tokens."""
-    real = (parents > 0)[..., None] & (jnp.arange(sizes.drawn) >= 0)
-    first = jnp.where(real, jnp.arange(sizes.drawn), sizes.branches)
+    real = parents > 0
+    first = jnp.where(real[..., None], jnp.arange(sizes.drawn), sizes.branches)
+    begun = jnp.where(real, sizes.drawn, sizes.branches)
     now = fresh[:, None, None]
     return slots.replace(
         branches=jnp.where(now, first, slots.branches),
         ages=jnp.where(now, 0, slots.ages),
-        begun=jnp.where(now[..., 0], first_begun(sizes, parents), slots.begun),
+        begun=jnp.where(now[..., 0], begun, slots.begun),
     )
-
-
-def first_begun(sizes: Sizes, parents: Int[Array, "S N"]) -> Int[Array, "S N"]:
-    """Branches begun with a root: those drawn at a time, and all of a parent that is padding."""
-    return jnp.where(parents > 0, sizes.drawn, sizes.branches)
 
 
 def follow(sizes: Sizes, slots: Slots, over: Bool[Array, "S N W"]) -> Slots:
     """Branches that are over make room for the next of the same parent."""
-    if sizes.drawn == sizes.branches:
-        return slots.replace(branches=jnp.where(over, sizes.branches, slots.branches))
     following = slots.begun[..., None] + jnp.cumsum(over, axis=-1) - 1
     following = jnp.minimum(following, sizes.branches)
     begun = jnp.minimum(slots.begun + over.sum(axis=-1), sizes.branches)
@@ -148,11 +143,18 @@ def in_slots(sizes: Sizes, prefix: Prefix, roots: Int[Array, "D s"]) -> Prefix:
         )
         return pick(x, roots).reshape(*shape[:axis], sizes.slots, *shape[axis + 1 :])
 
-    def taken(block: Block) -> Block:
+    return over_roots(take, prefix)
+
+
+def over_roots(change: Callable[[Array, int], Array], prefix: Prefix) -> Prefix:
+    """The prefix with every array changed along its roots, which are the axis that is told."""
+
+    def changed(block: Block) -> Block:
         keys, values, scales = jax.tree.map(
-            lambda x: take(x, 1), (block.keys, block.values, block.scales)
+            lambda x: change(x, 1), (block.keys, block.values, block.scales)
         )
-        lengths = take(block.lengths, 0)
+        lengths = change(block.lengths, 0)
         return block.replace(keys=keys, values=values, scales=scales, lengths=lengths)
 
-    return Prefix(tuple(taken(block) for block in prefix.context), take(prefix.last_hidden, 0))
+    blocks = tuple(changed(block) for block in prefix.context)
+    return Prefix(blocks, change(prefix.last_hidden, 0))

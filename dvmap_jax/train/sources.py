@@ -1,6 +1,6 @@
 """Where an objective's batches come from: sampled completions, or the examples' own answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
