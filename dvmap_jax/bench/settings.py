@@ -25,7 +25,7 @@ class BenchConfig:
     parts: tuple[str, ...] = ()
     repeats: int = 5
     micro_batch_size: int = 1
-    score_batch: int = 8
+    score_batch: int = 4
     option_groups: int = 4
     compute: ComputeConfig = ComputeConfig()
 

@@ -1,5 +1,6 @@
 """Attention of branches over ancestors that are stored once, and causally over themselves."""
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from dvmap_jax.model.flash import flash_attend, pick_kernel
 
+MOST_PIECES, SMALLEST_PIECE = 4, 128  # of queries scored in one product
 MASKED = -1e30  # finite, so that a row with nothing to see stays a number
 
 
@@ -74,7 +76,8 @@ def attend(
         return _merge(parts).astype(query.dtype)
 
     if size == T:
-        merged = one(0, grouped)
+        pieces = (one(start, grouped[:, :, :, :, start:end]) for start, end in _pieces(T))
+        merged = jnp.concatenate(list(pieces), axis=4)
     else:
         chunks = jnp.moveaxis(grouped.reshape(B, N, K, M // K, T // size, size, H), 4, 0)
         starts = jnp.arange(0, T, size)
@@ -87,6 +90,13 @@ def _chunk_size(size: int, limit: int) -> int:
     """The largest divisor of `size` that is at most `limit`; all of it where that is 0."""
     limit = min(limit or size, size)
     return next(part for part in range(limit, 0, -1) if size % part == 0)
+
+
+def _pieces(size: int) -> list[tuple[int, int]]:
+    """Where queries are divided so that the first ones are not compared with all later keys."""
+    number = min(MOST_PIECES, max(1, size // SMALLEST_PIECE))
+    bounds = [size * i // number for i in range(number + 1)]
+    return list(itertools.pairwise(bounds))
 
 
 def _over_ancestor(query: Float[Array, "B N K G T H"], block: LayerBlock) -> Partial:
@@ -108,13 +118,17 @@ def _over_ancestor(query: Float[Array, "B N K G T H"], block: LayerBlock) -> Par
 def _over_self(query: Float[Array, "B N K G T H"], own: LayerBlock, segments, start) -> Partial:
     """Queries from position `start` on over the branch's own keys up to their own position."""
     B, N, K, G, T, H = query.shape
-    S = own.keys.shape[3]
-    if S == 1:
+    if own.keys.shape[3] == 1:
         return _over_one(query, own)
+    if isinstance(start, int):  # later keys are seen by none of the queries
+        own = own._replace(
+            keys=own.keys[:, :, :, : start + T], values=own.values[:, :, :, : start + T]
+        )
+    S = own.keys.shape[3]
     seen = start + jnp.arange(T)[:, None] >= jnp.arange(S)
     if segments is not None:
         rows = jax.lax.dynamic_slice_in_dim(segments, start, T, axis=2)
-        seen = (seen & (rows[..., None] == segments[:, :, None]))[:, :, None, None]
+        seen = (seen & (rows[..., None] == segments[:, :, None, :S]))[:, :, None, None]
     seen = jnp.broadcast_to(seen, (*seen.shape[:-3], G, T, S) if seen.ndim > 2 else (G, T, S))
     seen = seen.reshape(*seen.shape[:-3], G * T, S)
     part = _softmax_part(query.reshape(B, N, K, G * T, H), own, seen)
