@@ -17,12 +17,14 @@ import numpy as np
 from dvmap_jax.bench.flops import forward_flops, option_flops, score_flops
 from dvmap_jax.bench.measure import measure
 from dvmap_jax.bench.settings import BenchConfig, peers_workload
-from dvmap_jax.bench.steps import Case, Steps, levels_of, rewards_of, rollout_batch, scorer
+from dvmap_jax.bench.steps import Case, Steps, levels_of, rewards_of, rollout_batch
 from dvmap_jax.evaluation.evaluator import option_scorer
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level
 from dvmap_jax.rl.rollouts import RolloutBatch
+from dvmap_jax.train.sources import branch_scorer
+from dvmap_jax.train.state import OptimizerConfig
 from dvmap_jax.train.weights import load_model
 
 # A step comes first: the seconds until it is done count from the start of the process.
@@ -136,10 +138,9 @@ class _Peers:
         """An update on a fixed batch, and the reference's log-probabilities of it by themselves."""
         steps, batch = self.steps, fixed_batch(self.w)
         update, first = _updates(steps, batch, self.config)
-        score = scorer(steps.model, min(self.config.micro_batch_size, self.w.PROMPTS))
 
         def reference(_):
-            jax.block_until_ready(score(steps.reference, batch.levels, batch.branches))
+            jax.block_until_ready(steps.swept(batch.levels, batch.branches))
 
         flops = forward_flops(self.model, self.case.prompt_lengths, self.case.completion_lengths)
         work = self.case.update_work() | {"model_flops": flops}
@@ -160,7 +161,9 @@ class _Peers:
     def score(self) -> dict[str, Any]:
         """Log-probabilities of the next token of dense sequences."""
         w, size = self.w, min(self.config.score_batch, self.w.SEQUENCES)
-        score = scorer(Transformer(self.model, self.config.compute), size)
+        score = branch_scorer(
+            Transformer(self.model, self.config.compute), OptimizerConfig(micro_batch_size=size)
+        )
         tokens = w.score_ids()
         rest = np.full((len(tokens), 1), w.TOTAL_LEN - 1, np.int32)
         inputs = (levels_of(tokens[:, :1]), Level(tokens[:, None, 1:], rest))

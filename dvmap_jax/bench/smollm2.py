@@ -15,7 +15,7 @@ import numpy as np
 from dvmap_jax.bench.flops import rollout_bytes, rollout_flops, update_flops
 from dvmap_jax.bench.measure import measure
 from dvmap_jax.bench.settings import BenchConfig, smollm_file
-from dvmap_jax.bench.steps import fresh_state, scorer
+from dvmap_jax.bench.steps import fresh_state
 from dvmap_jax.data.batches import DataConfig, PromptStream
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.model.sampling import SamplingConfig
@@ -25,6 +25,7 @@ from dvmap_jax.rl.rewards import RewardConfig, reward_terms
 from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler, Sweeps
 from dvmap_jax.survey.corpus import read_examples
 from dvmap_jax.train.objectives import grpo_objective
+from dvmap_jax.train.sources import branch_scorer
 from dvmap_jax.train.state import OptimizerConfig
 from dvmap_jax.train.update import make_update
 from dvmap_jax.train.weights import load_model
@@ -65,7 +66,7 @@ class _Steps:
         objective = grpo_objective(model, GRPO, SAMPLING.temperature)
         self.update = make_update(objective, model, optimizer, GRPO)
         self.reference = jax.tree.map(jnp.asarray, params)
-        self.score = scorer(model, size)
+        self.score = branch_scorer(model, optimizer, temperature=SAMPLING.temperature)
         self.state = fresh_state(self.reference, optimizer)
         self.drawn: list[dict[str, Any]] = []
 

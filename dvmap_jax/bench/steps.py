@@ -13,10 +13,11 @@ from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.decode import Completions, make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level, branch_logprobs
+from dvmap_jax.model.tree import Level
 from dvmap_jax.rl.grpo import GRPOConfig, group_advantages
 from dvmap_jax.rl.rollouts import RolloutBatch
 from dvmap_jax.train.objectives import grpo_objective
+from dvmap_jax.train.sources import branch_scorer
 from dvmap_jax.train.state import OptimizerConfig, TrainState, init_state, make_optimizer
 from dvmap_jax.train.update import make_update
 
@@ -119,7 +120,7 @@ class Steps:
         )
         objective = grpo_objective(self.model, grpo, case.temperature)
         self.update = make_update(objective, self.model, self._optimizer, grpo)
-        self.scorer = scorer(self.model, self._optimizer.micro_batch_size)
+        self.scorer = branch_scorer(self.model, self._optimizer, temperature=case.temperature)
         self.reset()
 
     def reset(self) -> None:
@@ -202,18 +203,3 @@ def rollout_batch(
         advantages=np.asarray(group_advantages(rewards)),
         sampler_logprobs=0 * ones if sampler_logprobs is None else sampler_logprobs,
     )
-
-
-def scorer(model: Transformer, size: int):
-    """`score(params, levels, branches) -> [B, M, R]`, compiled, `size` roots at a time."""
-
-    @jax.jit
-    def score(params, levels, branches):
-        def one(rows):
-            return branch_logprobs(model, params, *rows)[0]
-
-        parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), (levels, branches))
-        logprobs = jax.lax.map(one, parts)
-        return logprobs.reshape(-1, *logprobs.shape[2:])
-
-    return score

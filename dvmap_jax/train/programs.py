@@ -23,7 +23,7 @@ from dvmap_jax.train.costs import TreeShape, Work, decode_work, forward_flops, u
 from dvmap_jax.train.measure import EVALUATION
 from dvmap_jax.train.micro import roots_at_a_time
 from dvmap_jax.train.placement import placed_reference, placed_state, update_of
-from dvmap_jax.train.sources import OLD, REFERENCE, ROLLOUT, branch_scorer, packed_name
+from dvmap_jax.train.sources import OLD, REFERENCE, ROLLOUT, packed_name, run_scorer
 from dvmap_jax.train.state import TrainState
 
 UPDATE = "update"  # a program's name
@@ -224,7 +224,7 @@ class _Programs:
         batch = self._batch(rows)
         arguments = (params, batch.levels, batch.branches)
         work = self._scoring(batch.levels, batch.branches)
-        function = self._function(name, lambda: branch_scorer(self.config, self.model))
+        function = self._function(name, lambda: run_scorer(self.config, self.model))
         name = packed_name(name, rows)
         return Program(name, function, arguments, resident, work, not rows)
 

@@ -16,6 +16,7 @@ from dvmap_jax.sharding import constrain_rows, divided_into, row_sharding
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.prompts import gold_completion
 from dvmap_jax.train.micro import roots_at_a_time, split_rows
+from dvmap_jax.train.state import OptimizerConfig
 
 ROLLOUT, OLD, REFERENCE = "rollout", "old log-probabilities", "reference"  # names of programs
 
@@ -67,7 +68,7 @@ class GrpoSource:
             seed=config.seed,
             packing=config.optimizer.packing,
         )
-        self._score = branch_scorer(config, model)
+        self._score = run_scorer(config, model)
         self._several = config.grpo.updates_per_rollout > 1
         self.functions = {name: self._score for name in (OLD, REFERENCE)}
         self.functions[ROLLOUT] = self._sample.decode
@@ -109,17 +110,25 @@ def packed_rows(levels: tuple[Level, ...], branches: Level | PackedLevel) -> int
 BatchSource = SftSource | GrpoSource
 
 
-def branch_scorer(config: RunConfig, model: Transformer):
+def run_scorer(config: RunConfig, model: Transformer):
+    """The `branch_scorer` of a run."""
+    how = {"temperature": config.sampling.temperature, "updates": config.grpo.updates_per_rollout}
+    return branch_scorer(model, config.optimizer, **how)
+
+
+def branch_scorer(
+    model: Transformer, optimizer: OptimizerConfig, *, temperature: float = 1.0, updates: int = 1
+):
     """`score(params, levels, branches) -> [B, M, R]`: log-probabilities as the update has them.
 
-    The old ones with the policy's parameters before an update, the reference's with its own.
+    The old ones with the policy's parameters before an update, the reference's with its own. Roots
+    of one of the `updates` of a batch are computed in the optimizer's micro-batches.
     """
-    optimizer, updates = config.optimizer, config.grpo.updates_per_rollout
 
     def score(params, levels, branches):
         def one(rows):
             rows = jax.tree.map(constrain_rows, rows)
-            return branch_logprobs(model, params, *rows, temperature=config.sampling.temperature)[0]
+            return branch_logprobs(model, params, *rows, temperature=temperature)[0]
 
         tree = (*levels, branches)
         share = branches.tokens.shape[0] // updates

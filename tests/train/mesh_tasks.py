@@ -23,7 +23,7 @@ from dvmap_jax.train.placement import (
     shardings_of,
     update_of,
 )
-from dvmap_jax.train.sources import branch_scorer
+from dvmap_jax.train.sources import run_scorer
 from dvmap_jax.train.state import OptimizerConfig
 
 MESHES = {
@@ -95,7 +95,7 @@ def run(config: RunConfig, devices) -> dict:
         params = model.init(jax.random.key(0), shardings=shardings_of(placed.params))
         reference = reference_params(config, model, params, placed)
         state, update = first_state(config, params, placed), update_of(config, model, placed)
-        score = branch_scorer(config, model)
+        score = run_scorer(config, model)
         for step in range(STEPS):
             batch = put_own_rows(rollout_batch(step), ROOTS)
             known = score(reference, batch.levels, batch.branches)
