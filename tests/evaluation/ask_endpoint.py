@@ -17,8 +17,8 @@ CALLS = CallConfig(
     attempts=3,
     first_wait=0.01,
     longest_wait=0.05,
-    read_timeout=0.3,
-    call_timeout=0.6,
+    read_timeout=1.0,
+    call_timeout=1.5,
 )
 
 

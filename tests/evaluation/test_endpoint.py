@@ -34,8 +34,10 @@ PASSWORD = "pass-0123456789"
 PROMPT = functools.partial(messages, template="answer", system_prompt="default")
 QUICK = {
     **{"concurrency": 16, "attempts": 4, "first_wait": 0.01, "longest_wait": 0.05},
-    **{"connect_timeout": 1.0, "read_timeout": 0.3, "call_timeout": 0.6},
 }
+# Seconds. Short where a server hangs or drips; elsewhere as they are, since a test may be held up.
+HASTY = {"read_timeout": 1.0, "call_timeout": 1.5}
+LIMITS = {"timeout": {"read_timeout": 0.3}, "deadline": {"call_timeout": 0.6}}
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +94,7 @@ def test_a_model_over_http_is_asked_what_a_checkpoint_is_asked(tmp_path):
 def test_no_row_is_lost_or_doubled_by_a_server_that_misbehaves(tmp_path, caplog):
     caplog.set_level("DEBUG")
     with serving(seeded_faults(seed=3)) as server:
-        rows = ask(server, tmp_path, count=160, samples=2, calls={"attempts": 2})
+        rows = ask(server, tmp_path, count=160, samples=2, calls={**HASTY, "attempts": 2})
     assert [row["number"] for row in rows] == list(range(160))
     failed = [row for row in rows if "failure" in row]
     assert 5 < len(failed) < 40
@@ -112,7 +114,7 @@ def test_no_row_is_lost_or_doubled_by_a_server_that_misbehaves(tmp_path, caplog)
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_that_stays_is_a_failure_of_its_name(tmp_path, kind):
     with serving(FAULTS[kind]) as server:
-        rows = ask(server, tmp_path, count=4, calls={"attempts": 2})
+        rows = ask(server, tmp_path, count=4, calls={"attempts": 2, **LIMITS.get(kind, {})})
     assert failures_by_kind(rows) == {kind: 4} and len(server.requests) == 8
     assert KEY not in written(tmp_path)
 
@@ -121,7 +123,7 @@ def test_a_fault_that_passes_leaves_no_trace(tmp_path):
     faults = list(FAULTS.values())
     plan = lambda r: faults[r.attempt](r) if r.attempt < len(faults) else answers(r)  # noqa: E731
     with serving(plan) as server:
-        rows = ask(server, tmp_path, count=3, calls={"attempts": len(faults) + 1})
+        rows = ask(server, tmp_path, count=3, calls={**HASTY, "attempts": len(faults) + 1})
     assert [row["predicted"] for row in rows] == [expected(n) for n in range(3)]
     assert failures_by_kind(rows) == {} and len(server.requests) == 3 * (len(faults) + 1)
 
@@ -197,7 +199,7 @@ def test_a_server_that_went_away_stops_the_evaluation_and_takes_no_row(tmp_path)
 def test_a_spent_budget_stops_and_a_larger_one_goes_on(tmp_path):
     with serving(seeded_faults(seed=8)) as server:
         with pytest.raises(ValueError, match=r"budget of 25 requests is spent: \d+ of 40 rows"):
-            ask(server, tmp_path, calls={"max_requests": 25})
+            ask(server, tmp_path, calls={**HASTY, "max_requests": 25})
         assert len(server.requests) == 25
         kept = (tmp_path / FILE).read_text()
         assert 1 < len(kept.splitlines()) <= 26
@@ -244,7 +246,7 @@ def test_a_disk_that_is_full_ends_the_evaluation(tmp_path, monkeypatch):
     started = time.monotonic()
     with serving(answers) as server, pytest.raises(OSError, match="no room"):
         ask(server, tmp_path)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
