@@ -92,14 +92,18 @@ class Journal:
 
 
 def identity(example: Example, *, benchmark: str, number: int) -> Row:
-    """The fields that every row of results has, whoever answered."""
+    """The fields that every row of results has, whoever answered.
+
+    `attributes` is empty where the example was asked of nobody in particular.
+    """
+    names = ATTRIBUTE_NAMES if example.attributes else ()
     return {
         "benchmark": benchmark,
         "number": int(number),
         "question_id": example.question_id,
         "country": example.country,
         "archetype": example.archetype,
-        "attributes": dict(zip(ATTRIBUTE_NAMES, example.attributes, strict=True)),
+        "attributes": dict(zip(names, example.attributes, strict=True)),
         "options": list(example.option_list),
         "answer": example.answer,
     }

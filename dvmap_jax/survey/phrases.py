@@ -89,8 +89,16 @@ LANGUAGES = {
 }
 
 
+NOBODY = "You are a person of whom nothing is known."
+
+
 def description(attributes: tuple[str, ...]) -> str:
-    """Sentences about an archetype; what was not answered is left out."""
+    """Sentences about an archetype; what was not answered is left out.
+
+    No attributes at all are somebody nothing is known of: what a question alone is asked with.
+    """
+    if not attributes:
+        return NOBODY
     labels = dict(zip(ATTRIBUTE_NAMES, attributes, strict=True))
     sentences = (
         _person(labels),
@@ -142,8 +150,9 @@ def _sentence(start: str, phrase: str) -> str:
 
 def _person(labels: dict[str, str]) -> str:
     stage = _phrase(labels, "Life Stage")
-    person = f"You are a {_phrase(labels, 'Gender') or 'person'} from"
-    return f"{person} {_phrase(labels, 'Country')}{', ' if stage else ''}{stage}."
+    country = _phrase(labels, "Country")
+    person = f"You are a {_phrase(labels, 'Gender') or 'person'}{' from ' if country else ''}"
+    return f"{person}{country}{', ' if stage else ''}{stage}."
 
 
 def _family(labels: dict[str, str]) -> str:
@@ -162,6 +171,8 @@ def _work(labels: dict[str, str]) -> str:
 
 def facts(attributes: tuple[str, ...]) -> str:
     """The answered attributes one by one, as name and label."""
+    if not attributes:
+        return NOBODY
     named = zip(ATTRIBUTE_NAMES, attributes, strict=True)
     return " ".join(f"{name}: {_plain(label)}." for name, label in named if label != NOT_ANSWERED)
 

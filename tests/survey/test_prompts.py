@@ -58,6 +58,14 @@ def test_every_label_has_a_description_of_its_own(place):
 def test_what_was_not_answered_is_left_out():
     nothing = ("Egypt", *[NOT_ANSWERED] * (len(ATTRIBUTES) - 1))
     assert description(nothing) == "You are a person from Egypt."
+    assert description((NOT_ANSWERED, *nothing[1:])) == "You are a person."
+
+
+def test_a_question_can_be_asked_of_nobody_in_particular():
+    nobody = dataclasses.replace(example(), attributes=())
+    text = user_prompt(nobody, template="answer")
+    assert text.startswith("You are a person of whom nothing is known.\n")
+    assert text.endswith(user_prompt(example(), template="answer")[-60:])
     assert facts(nothing) == "Country: Egypt."
 
 
