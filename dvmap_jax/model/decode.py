@@ -1,6 +1,8 @@
 """Decoding: every row of a trunk grows branches, one token at a time, until all have ended."""
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -17,10 +19,15 @@ from dvmap_jax.model.slots import (
     begin,
     first_slots,
     follow,
+    fullest,
     in_slots,
+    kept,
+    of_block,
     over_roots,
+    pick,
     places,
     ready,
+    remaining,
     replace_roots,
 )
 from dvmap_jax.model.transformer import Block, Transformer
@@ -76,8 +83,9 @@ def decode(
     `rows` are global numbers: together with `key` they alone decide what is drawn. A trunk
     row of length 0 is padding and its branches end at once. The prompt's keys and values
     are computed and stored once; each branch grows a block of its own. `params` may be
-    those of `Transformer.in_use`. Raises ValueError where the mesh does not divide the rows drawn
-    at a time.
+    those of `Transformer.in_use`. Where branches wait for others, the last of them are drawn in
+    half and then in a quarter of the slots. Raises ValueError where the mesh does not divide the
+    rows drawn at a time.
     """
     queues = divided_into("batch", model.layout)
     sizes = Sizes.of(rows.shape, levels[-1].lengths.shape[1], queues, sampling)
@@ -89,7 +97,11 @@ def decode(
     stages = 1 if sizes.waiting else -(-limit // GROWTH)
     size = -(-limit // stages)
     for stage in range(1, stages + 1):
-        state = engine.run(engine.grown(state, size), stage * size)
+        state = engine.grown(state, size)
+        for narrow, fewer in itertools.pairwise((*sizes.halved(), None)):
+            engine, state = engine.narrowed(state, narrow)
+            enough = fewer.slots // queues if fewer else 0
+            state = engine.run(state, until=stage * size, enough=enough)
     return engine.completions(state.written, rows.shape)
 
 
@@ -180,12 +192,28 @@ class _Engine:
         room = room.replace(newest=jnp.zeros((), jnp.int32))
         return state.replace(own=(*state.own, room))
 
-    def run(self, state: _Decoding, until: int) -> _Decoding:
-        """Draws until nothing is left, or until branches that go in step have `until` tokens."""
+    def narrowed(self, state: _Decoding, sizes: Sizes) -> tuple["_Engine", _Decoding]:
+        """The same with fewer slots: those that have a branch, and some that have none."""
+        if sizes == self.sizes:
+            return self, state
+        index = fullest(self.sizes, state.slots, sizes.slots)
+        take = functools.partial(pick, index=index)
+        return dataclasses.replace(self, sizes=sizes), state.replace(
+            slots=kept(state.slots, index),
+            prefix=over_roots(lambda x, axis: take(x, axis=axis), state.prefix),
+            own=tuple(of_block(lambda x, axis: take(x, axis=axis), own) for own in state.own),
+            hidden=take(state.hidden, axis=0),
+        )
+
+    def run(self, state: _Decoding, *, until: int, enough: int) -> _Decoding:
+        """Draws until no queue has more than `enough` roots left, or `until` tokens.
+
+        The latter only where all branches go in step.
+        """
         sizes = self.sizes
 
         def drawing(state: _Decoding):
-            going = alive(sizes, state.slots).any()
+            going = remaining(sizes, state.slots) > enough
             return going if sizes.waiting else going & (state.clock < until)
 
         if sizes.slots == sizes.roots:

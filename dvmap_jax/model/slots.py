@@ -17,6 +17,8 @@ from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Block
 from dvmap_jax.model.tree import Prefix
 
+HALVINGS = 2  # each a loop of its own to compile
+
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
@@ -47,6 +49,17 @@ class Sizes:
     def waiting(self) -> bool:
         """Whether any branch has to wait for another to end."""
         return self.slots < self.roots or self.drawn < self.branches
+
+    def halved(self) -> tuple["Sizes", ...]:
+        """These, then half as many slots and a quarter, as far as the queues divide them.
+
+        Where all branches are drawn from the beginning only these: they rarely end far apart
+        enough to pay for another compiled loop.
+        """
+        halves = [self]
+        while self.waiting and len(halves) <= HALVINGS and not halves[-1].slots % (2 * self.queues):
+            halves.append(dataclasses.replace(self, slots=halves[-1].slots // 2))
+        return tuple(halves)
 
 
 @struct.dataclass
@@ -128,33 +141,56 @@ def places(sizes: Sizes, slots: Slots) -> Int[Array, "D c"]:
     return number.reshape(sizes.queues, -1)
 
 
+def remaining(sizes: Sizes, slots: Slots) -> Int[Array, ""]:
+    """Roots of the fullest queue that are drawn or wait."""
+    drawn = alive(sizes, slots).any(axis=(1, 2)).reshape(slots.roots.shape).sum(axis=-1)
+    return (drawn + sizes.roots // sizes.queues - slots.queued).max()
+
+
+def fullest(sizes: Sizes, slots: Slots, count: int) -> Int[Array, "D k"]:
+    """Places, within their queue, of its first `count` / D slots that have a branch, in order."""
+    busy = alive(sizes, slots).any(axis=(1, 2)).reshape(slots.roots.shape)
+    order = jnp.argsort(~busy, axis=-1, stable=True)
+    return order[:, : count // sizes.queues]
+
+
+def kept(slots: Slots, index: Int[Array, "D k"]) -> Slots:
+    """Those slots alone."""
+    rows = jax.tree.map(lambda x: pick(x, index, 0), (slots.begun, slots.branches, slots.ages))
+    roots = jnp.take_along_axis(slots.roots, index, axis=-1)
+    return Slots(roots, slots.queued, *rows)
+
+
 def in_slots(sizes: Sizes, prefix: Prefix, roots: Int[Array, "D s"]) -> Prefix:
     """The prefixes of the roots that are in the slots."""
     if sizes.slots == sizes.roots:
         return prefix
+    return over_roots(lambda x, axis: pick(x, roots, axis), prefix)
 
-    def take(x, axis):
-        shape = x.shape
-        x = x.reshape(*shape[:axis], sizes.queues, -1, *shape[axis + 1 :])
-        pick = jax.vmap(
-            lambda part, index: jnp.take(part, index, axis=axis, mode="clip"),
-            in_axes=(axis, 0),
-            out_axes=axis,
-        )
-        return pick(x, roots).reshape(*shape[:axis], sizes.slots, *shape[axis + 1 :])
 
-    return over_roots(take, prefix)
+def pick(x: Array, index: Int[Array, "D k"], axis: int) -> Array:
+    """Of an axis that D queues divide, the entries that `index` numbers within each queue."""
+    shape = x.shape
+    queues, count = index.shape
+    x = x.reshape(*shape[:axis], queues, -1, *shape[axis + 1 :])
+    of_queue = jax.vmap(
+        lambda part, index: jnp.take(part, index, axis=axis, mode="clip"),
+        in_axes=(axis, 0),
+        out_axes=axis,
+    )
+    return of_queue(x, index).reshape(*shape[:axis], queues * count, *shape[axis + 1 :])
 
 
 def over_roots(change: Callable[[Array, int], Array], prefix: Prefix) -> Prefix:
     """The prefix with every array changed along its roots, which are the axis that is told."""
-
-    def changed(block: Block) -> Block:
-        keys, values, scales = jax.tree.map(
-            lambda x: change(x, 1), (block.keys, block.values, block.scales)
-        )
-        lengths = change(block.lengths, 0)
-        return block.replace(keys=keys, values=values, scales=scales, lengths=lengths)
-
-    blocks = tuple(changed(block) for block in prefix.context)
+    blocks = tuple(of_block(change, block) for block in prefix.context)
     return Prefix(blocks, change(prefix.last_hidden, 0))
+
+
+def of_block(change: Callable[[Array, int], Array], block: Block) -> Block:
+    """The block with every array changed along its rows, which are the axis that is told."""
+    keys, values, scales = jax.tree.map(
+        lambda x: change(x, 1), (block.keys, block.values, block.scales)
+    )
+    lengths = change(block.lengths, 0)
+    return block.replace(keys=keys, values=values, scales=scales, lengths=lengths)

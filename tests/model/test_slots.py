@@ -10,6 +10,7 @@ import pytest
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.decode import GROWTH, make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
+from dvmap_jax.model.slots import Sizes, first_slots, fullest, kept, remaining
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level, branch_logprobs
 
@@ -83,3 +84,18 @@ def test_a_byte_an_entry_changes_log_probabilities_little(temperature):
     mask = np.arange(12) < found.lengths[..., None]
     gap = np.abs(np.where(mask, known, 0) - found.logprobs)
     assert 0 < gap.max() < 0.01
+
+
+def test_halved_slots_keep_every_branch_in_its_queue():
+    sizes = Sizes(queues=2, roots=8, slots=8, parents=1, branches=3, drawn=1)
+    branches = jnp.asarray([3, 1, 3, 0, 2, 3, 3, 3])[:, None, None]  # 3: none is there
+    slots = first_slots(sizes).replace(branches=branches, ages=10 * branches)
+    assert int(remaining(sizes, slots)) == 2
+    index = fullest(sizes, slots, 4)
+    found = kept(slots, index)
+    assert found.branches[:, 0, 0].tolist() == [1, 0, 2, 3]
+    assert found.ages[:, 0, 0].tolist() == [10, 0, 20, 30]
+    assert found.roots.tolist() == [[1, 3], [0, 1]]
+    half, quarter = sizes.halved()[1:]
+    assert (half.slots, quarter.slots) == (4, 2)
+    assert int(remaining(half, found)) == 2
