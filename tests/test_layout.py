@@ -23,7 +23,7 @@ ROOMS = {
     "model": {"sharding"},
     "hf": {"model", "sharding", "processes"},
     "rl": {"survey", "data", "model", "sharding", "processes"},
-    "evaluation": {"survey", "data", "model", "sharding"},
+    "evaluation": {"survey", "data", "model", "sharding", "processes"},
     "config": {"survey", "data", "model", "rl", "evaluation", "sharding", "train"},
     "train": {
         *("survey", "data", "model", "hf", "rl", "evaluation", "sharding", "processes", "config"),

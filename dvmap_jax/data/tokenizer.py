@@ -44,8 +44,15 @@ FILE_NAMES = (
 class Tokenizer:
     """A Hugging Face tokenizer with its chat template and stop tokens."""
 
-    def __init__(self, backend: transformers.PreTrainedTokenizerBase, files: TokenizerFiles):
-        self._backend = backend
+    def __init__(
+        self,
+        backend: transformers.PreTrainedTokenizerBase,
+        files: TokenizerFiles,
+        *,
+        source: pathlib.Path | None = None,
+    ):
+        """`source` is the folder or file they were read from, for messages."""
+        self._backend, self._source = backend, source
         self.eos_ids = _eos_ids(backend, files)
         pad = backend.pad_token_id
         self.pad_id: int = self.eos_ids[0] if pad is None else pad
@@ -64,7 +71,7 @@ class Tokenizer:
         if not path.exists():
             raise FileNotFoundError(f"tokenizer {path} does not exist")
         if path.is_file():
-            return cls._build(read_gguf_tokenizer(path))
+            return cls._build(read_gguf_tokenizer(path), source=path)
         if not any((path / name).is_file() for name in (TOKENIZER_JSON, "vocab.json")):
             raise ValueError(f"{path} holds no {TOKENIZER_JSON}; it is no tokenizer folder")
         files = {name: (path / name).read_bytes() for name in FILE_NAMES if (path / name).is_file()}
@@ -74,7 +81,7 @@ class Tokenizer:
             )
         except Exception as error:  # transformers and tokenizers raise bare Exceptions here
             raise ValueError(f"{path} holds a tokenizer that cannot be read: {error}") from error
-        return cls(backend, files)
+        return cls(backend, files, source=path)
 
     @classmethod
     def train(cls, texts: Sequence[str], vocab_size: int) -> "Tokenizer":
@@ -108,14 +115,14 @@ class Tokenizer:
         return cls._build(files)
 
     @classmethod
-    def _build(cls, files: TokenizerFiles) -> "Tokenizer":
+    def _build(cls, files: TokenizerFiles, *, source: pathlib.Path | None = None) -> "Tokenizer":
         """The tokenizer that files in memory describe, as `load` would read them from a folder."""
         config = json.loads(files[TOKENIZER_CONFIG])
         del config["tokenizer_class"]
         backend = transformers.PreTrainedTokenizerFast(
             tokenizer_object=tokenizers.Tokenizer.from_buffer(files[TOKENIZER_JSON]), **config
         )
-        return cls(backend, files)
+        return cls(backend, files, source=source)
 
     @property
     def vocab_size(self) -> int:
@@ -159,8 +166,8 @@ class Tokenizer:
         """
         if not self._backend.chat_template:
             raise ValueError(
-                "the tokenizer has no chat template; take an instruct model, or put a "
-                "chat_template.jinja beside its tokenizer.json"
+                f"the tokenizer {self._source or 'trained here'} has no chat template; take an "
+                "instruct model, or put a chat_template.jinja beside its tokenizer.json"
             )
         return self._backend.apply_chat_template(
             [dict(message) for message in messages],

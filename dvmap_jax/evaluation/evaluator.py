@@ -1,7 +1,6 @@
 """A model's answers to held-out examples: exact option probabilities, or generated and read."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -11,12 +10,14 @@ import pandas as pd
 from dvmap_jax.data.batches import DataConfig, archetype_units, prompt_tokens
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.data.trees import PromptTree, TokenRows, bucket, pad_rows, prompt_tree, stack_trees
+from dvmap_jax.evaluation.answers import Answers
+from dvmap_jax.evaluation.journal import Journal, Row, identity
+from dvmap_jax.evaluation.samples import generated_row
 from dvmap_jax.model.decode import make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level, branch_logprobs
 from dvmap_jax.sharding import put_rows, read_rows, rows_on_mesh
-from dvmap_jax.survey.answers import read_lenient, read_strict
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.prompts import option_completion
 
@@ -66,6 +67,11 @@ class EvaluationBatch:
     levels: tuple[TokenRows, ...]
     numbers: np.ndarray
 
+    @property
+    def asked(self) -> list[int]:
+        """The numbers of the examples that are there."""
+        return self.numbers[self.numbers >= 0].tolist()
+
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
@@ -74,6 +80,7 @@ class Benchmark:
     `options` are the most a question has and the tokens they are padded to, as they are scored.
     """
 
+    name: str
     examples: Sequence[Example]
     batches: tuple[EvaluationBatch, ...]
     options: tuple[int, int]
@@ -108,31 +115,48 @@ class Evaluator:
         benchmark: Benchmark,
         *,
         mode: str,
+        journal: Journal | None = None,
         progress: Callable[[int], None] = lambda rows: None,
     ) -> pd.DataFrame:
-        """One row an example: its identity, what was predicted, and whether it is correct.
+        """One row an example, by number: its identity, what was predicted, whether it is correct.
 
-        `progress` is told the number of examples answered, batch by batch. In "score" mode a
-        row has `probabilities` over its options; in "generate" mode `completions`, and
-        `correct` is the share of the samples that are.
+        Rows that the journal has are not answered again; new ones are in it batch by batch.
+        `progress` is told the number of examples answered. In "score" mode a row has
+        `probabilities` over its options; in "generate" mode those of `generated_row`. The draws
+        of a row depend on its number and the seed alone. Every process gives all rows; the
+        journal is that of process 0.
         """
-        answer = {
-            "score": functools.partial(self._score, benchmark.options),
-            "generate": self._generate,
-        }[mode]
-        rows: list[dict] = []
+        answer = {"score": self._score, "generate": self._generate}[mode]
+        answers = Answers(benchmark.name, journal)
         for batch in benchmark.batches:
-            rows += answer(params, benchmark.examples, batch)
-            progress(len(rows))
-        return pd.DataFrame(sorted(rows, key=lambda row: row["number"]))
+            if not all(answers.has(number) for number in batch.asked):
+                answers.add(answer(params, benchmark, batch))
+                progress(len(answers))
+        return answers.table()
 
-    def prepare(self, examples: Sequence[Example]) -> Benchmark:
-        """The examples' prompts in tokens; ValueError where one is over-long."""
+    def prepare(self, examples: Sequence[Example], *, name: str = "heldout") -> Benchmark:
+        """The examples' prompts in tokens; `name` is what their rows call the benchmark.
+
+        ValueError where a prompt is over-long or a question has not two options.
+        """
+        self._check_options(examples, name)
         batches = tuple(self._batches(examples))
         lists = {example.option_list for example in examples}
         texts = sorted({self._option(option) for options in lists for option in options})
         longest = max(len(row) for row in self.tokenizer.encode_batch(texts))
-        return Benchmark(examples, batches, (max(map(len, lists)), bucket(longest)))
+        return Benchmark(name, examples, batches, (max(map(len, lists)), bucket(longest)))
+
+    @staticmethod
+    def _check_options(examples: Sequence[Example], name: str) -> None:
+        if not examples:
+            raise ValueError(f"benchmark {name!r} has no examples; name a file that has some")
+        for number, example in enumerate(examples):
+            if len(example.option_list) < 2:
+                raise ValueError(
+                    f"benchmark {name!r} row {number} ({example.question_id}, {example.country}): "
+                    f"the column Options holds {example.options!r}, {len(example.option_list)} "
+                    "option; a question needs two or more: correct or remove the row"
+                )
 
     def _option(self, option: str) -> str:
         """What is scored of an option."""
@@ -166,8 +190,8 @@ class Evaluator:
                     f"data.max_prompt_length = {limit}; raise it"
                 )
 
-    def _score(self, shape, params, examples, batch: EvaluationBatch) -> list[dict]:
-        options, size = shape
+    def _score(self, params, benchmark: Benchmark, batch: EvaluationBatch) -> list[Row]:
+        (options, size), examples = benchmark.options, benchmark.examples
         texts = [
             self._option(option)
             for number in batch.numbers.flat
@@ -183,12 +207,12 @@ class Evaluator:
         if self.config.normalize == "mean":
             sums = sums / np.maximum(branches.lengths, 1)
         rows = zip(batch.numbers.flat, sums.reshape(B * N, options), strict=True)
-        return [_scored(n, examples[n], row) for n, row in rows if n >= 0]
+        return [_scored(benchmark, n, row) for n, row in rows if n >= 0]
 
     def _encoded(self, texts):
         return zip(self.tokenizer.encode_batch(texts), texts, strict=True)
 
-    def _generate(self, params, examples, batch: EvaluationBatch) -> list[dict]:
+    def _generate(self, params, benchmark: Benchmark, batch: EvaluationBatch) -> list[Row]:
         samples = self.config.samples
         B, N = batch.numbers.shape
         rows = np.maximum(batch.numbers, 0)[..., None] * samples + np.arange(samples)
@@ -199,7 +223,13 @@ class Evaluator:
         lengths = drawn.lengths.reshape(B * N, samples)
         ended = drawn.ended.reshape(B * N, samples)
         return [
-            _generated(n, examples[n], self.tokenizer.decode_rows(tokens[i], lengths[i]), ended[i])
+            generated_row(
+                benchmark.examples[n],
+                benchmark=benchmark.name,
+                number=n,
+                texts=self.tokenizer.decode_rows(tokens[i], lengths[i]),
+                truncated=~ended[i],
+            )
             for i, n in enumerate(batch.numbers.flat)
             if n >= 0
         ]
@@ -246,38 +276,15 @@ def _padded(options: tuple[str, ...], size: int) -> tuple[str, ...]:
     return options + ("",) * (size - len(options))
 
 
-def _identity(number: int, example: Example) -> dict:
-    return {
-        "number": int(number),
-        "question_id": example.question_id,
-        "country": example.country,
-        "archetype": example.archetype,
-        "answer": example.answer,
-    }
-
-
-def _scored(number: int, example: Example, sums: np.ndarray) -> dict:
+def _scored(benchmark: Benchmark, number: int, sums: np.ndarray) -> Row:
     """Softmax of the options' log-probabilities; the first of equal ones is predicted."""
+    example = benchmark.examples[number]
     sums = sums[: len(example.option_list)].astype(np.float64)
     weights = np.exp(sums - sums.max())
     best = int(np.argmax(sums))
-    return _identity(number, example) | {
+    return identity(example, benchmark=benchmark.name, number=number) | {
         "predicted": example.option_list[best],
         "correct": float(best == example.answer_index),
         "probabilities": (weights / weights.sum()).tolist(),
         "logprobs": sums.tolist(),
-    }
-
-
-def _generated(number: int, example: Example, texts: list[str], ended: np.ndarray) -> dict:
-    strict = [read_strict(text, example.option_list) for text in texts]
-    lenient = [read_lenient(text, example.option_list) for text in texts]
-    read = [None if index is None else example.option_list[index] for index in strict]
-    return _identity(number, example) | {
-        "predicted": read[0] if len(read) == 1 else read,
-        "correct": float(np.mean([index == example.answer_index for index in strict])),
-        "correct_lenient": float(np.mean([index == example.answer_index for index in lenient])),
-        "readable": float(np.mean([index is not None for index in strict])),
-        "truncated": float(1 - ended.mean()),
-        "completions": texts,
     }

@@ -1,5 +1,7 @@
 """The evaluator's trees against the model run on one plain row at a time."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from dvmap_jax.data.batches import DataConfig, prompt_tokens
 from dvmap_jax.evaluation.evaluator import EvaluationConfig, Evaluator, chosen
+from dvmap_jax.evaluation.journal import identity
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.survey.answers import read_strict
@@ -116,3 +119,21 @@ def test_chosen_takes_whole_archetypes_in_a_seeded_order():
     assert len(scored) == 20 and len({e.archetype for e in scored}) == 2
     assert chosen(EXAMPLES, config, mode="generate") == scored[:3]
     assert chosen(EXAMPLES, EvaluationConfig(), mode="score") is EXAMPLES
+
+
+def test_rows_say_what_was_asked_and_of_whom(params, tokenizer):
+    for mode in ("score", "generate"):
+        found = evaluate(params, tokenizer, mode=mode, max_tokens=2, samples=2)
+        row = found.iloc[17].to_dict()
+        assert row.items() >= identity(EXAMPLES[17], benchmark="heldout", number=17).items()
+    assert row["predictions"] == [None, None] and row["predicted"] is None
+
+
+@pytest.mark.parametrize(("name", "options"), [("none", ""), ("one", "Yes")])
+def test_a_question_without_a_choice_is_named(tokenizer, name, options):
+    examples = [EXAMPLES[0], dataclasses.replace(EXAMPLES[1], options=options)]
+    evaluator = Evaluator(MODEL, tokenizer, config=EvaluationConfig(), data=DATA)
+    with pytest.raises(ValueError, match=rf"benchmark 'new' row 1 \({EXAMPLES[1].question_id}, "):
+        evaluator.prepare(examples, name="new")
+    with pytest.raises(ValueError, match="benchmark 'new' has no examples"):
+        evaluator.prepare([], name="new")
