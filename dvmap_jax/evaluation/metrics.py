@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from dvmap_jax.evaluation.intervals import DEFAULT, IntervalConfig, cluster_bootstrap
 from dvmap_jax.survey.answers import original_verdict, parse_options
 
-NUM_RESAMPLES = 2000
 SHARES = ("correct_lenient", "readable", "truncated")  # columns a table of results may have too
 NAMES = {"correct_lenient": "accuracy_lenient"}
 
@@ -45,33 +45,12 @@ def accuracy_metrics(results: pd.DataFrame) -> dict[str, float]:
 
 
 def mean_interval(
-    values: Iterable[float],
-    clusters: Iterable[str],
-    *,
-    level: float = 0.95,
-    seed: int = 0,
+    values: Iterable[float], clusters: Iterable[str], *, config: IntervalConfig = DEFAULT
 ) -> tuple[float, float, float]:
-    """The mean and both ends of its interval, by a percentile bootstrap over whole clusters.
+    """The mean and both ends of its interval, by a bootstrap over whole clusters.
 
-    Rows of a cluster (an archetype) are not independent, so clusters are drawn with
-    replacement and the mean is taken over all rows drawn. The ends meet for one cluster.
+    The mean is taken over all rows of the clusters drawn. The ends meet for one cluster.
     """
     values = np.asarray(list(values), float)
-    _, codes = np.unique(np.asarray(list(clusters), str), return_inverse=True)
-    if not len(values) or len(values) != len(codes):
-        raise ValueError(
-            f"{len(values)} values and {len(codes)} clusters; an interval needs one value or "
-            "more, and a cluster for each"
-        )
-    sums, sizes = np.bincount(codes, weights=values), np.bincount(codes)
-    drawn = _resamples(len(sums), seed)
-    means = (drawn @ sums) / (drawn @ sizes)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(values.mean()), float(low), float(high)
-
-
-def _resamples(count: int, seed: int) -> np.ndarray:
-    """How often each cluster is drawn in each resample, [resamples, clusters]."""
-    rng = np.random.default_rng(seed)
-    shares = np.full(count, 1 / count)
-    return rng.multinomial(count, shares, size=NUM_RESAMPLES).astype(float)
+    found = cluster_bootstrap(values, np.ones_like(values), clusters=list(clusters), config=config)
+    return found.value, found.low, found.high
