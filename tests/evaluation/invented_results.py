@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -24,6 +25,7 @@ LABELS = {
     "Income Bracket": ("Low", "Middle", "High"),
 }
 HOSTILE = "</script><script>window.broken=1</script><!-- <b>bold</b> <img src=x onerror=alert(1)>"
+MAJORITY = "baseline:majority_country_question"
 BENCHMARKS = ("test", "cross_demographic", "cross_country", "cross_value")
 
 
@@ -175,7 +177,7 @@ def account(model: Invented, rows: list[dict], world: list[dict]) -> dict:
     """A benchmark's part of `metrics.json`, with intervals of plus or minus two standard errors."""
     correct = np.array([row["correct"] for row in rows])
     names = [row["archetype"] for row in rows]
-    majority = np.array([row["answer"] == row["options"][0] for row in rows], float)
+    majority = np.array([row["answer"] == country_majority(row, rows) for row in rows], float)
     uniform = np.array([1 / len(row["options"]) for row in rows])
     extra = {
         "format": estimate([row["readable"] for row in rows]),
@@ -191,16 +193,20 @@ def account(model: Invented, rows: list[dict], world: list[dict]) -> dict:
         "entries": {
             model.name: {"metrics": {"accuracy": estimate(correct), **extra}, "notes": []},
             "baseline:uniform": {"metrics": {"accuracy": estimate(uniform)}, "notes": []},
-            "baseline:majority_country": {
+            MAJORITY: {
                 "metrics": {"accuracy": estimate(majority)},
                 "notes": ["fitted on invented/train.parquet"],
             },
         },
         "differences": [
             {
-                **{"of": model.name, "minus": "baseline:majority_country", "metric": "accuracy"},
+                **{
+                    "of": model.name,
+                    "minus": "baseline:majority_country_question",
+                    "metric": "accuracy",
+                },
                 **estimate(correct - majority),
-                "p": 0.01,
+                "p": p_value(correct - majority),
             }
         ],
         "failures": failures(rows),
@@ -269,6 +275,19 @@ def estimate(values) -> dict:
     values = np.asarray(values, float)
     mean, error = values.mean(), values.std() / np.sqrt(len(values))
     return {"value": float(mean), "low": float(mean - 2 * error), "high": float(mean + 2 * error)}
+
+
+def p_value(gaps) -> float:
+    """Of no difference, by the normal approximation."""
+    error = gaps.std() / np.sqrt(len(gaps))
+    return math.erfc(abs(gaps.mean()) / error / math.sqrt(2)) if error else 1.0
+
+
+def country_majority(row, rows) -> str:
+    """The most frequent answer of a country to a question, among the rows themselves."""
+    cell = ("country", "question_id")
+    own = [each["answer"] for each in rows if all(each[name] == row[name] for name in cell)]
+    return max(row["options"], key=own.count)
 
 
 def failures(rows) -> dict:
