@@ -1,4 +1,9 @@
-"""Baselines that know no text: training examples in, probabilities over options out."""
+"""Baselines that know no text: training examples in, rows of results out.
+
+Majorities count the answers of cells of the training examples; a cell nobody was seen in falls back
+to a less specific one, at last to equal shares. All shares of a majority are on one option, so it
+says nothing of how sure it is: the answer often has none, and then there is no likelihood.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,16 +11,31 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dvmap_jax.survey.codebook import nearest_names
+from dvmap_jax.evaluation.journal import identity
+from dvmap_jax.evaluation.tabular import LEARNED, Tabular, fit_tabular
+from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
 from dvmap_jax.survey.corpus import Example
 
 # The most specific key first; a cell nobody was seen in falls back to the next.
 KEYS = {
     "uniform": (),
+    "fixed_first": (),
+    "fixed_middle": (),
+    "fixed_last": (),
     "majority_question": (("question_id",),),
     "majority_country_question": (("country", "question_id"), ("question_id",)),
+    "majority_country_life_stage_question": (
+        ("country", "life_stage", "question_id"),
+        ("country", "question_id"),
+        ("question_id",),
+    ),
 }
-BASELINES = tuple(KEYS)
+BASELINES = tuple(KEYS)  # those that need no extra
+EVERY_BASELINE = (*BASELINES, *LEARNED)
+# What an option's place is among the others, of 0 to 1; of two middle ones the earlier.
+FIXED = {"fixed_first": 0.0, "fixed_middle": 0.5, "fixed_last": 1.0}
+UNTRAINED = ("uniform", *FIXED)
+LIFE_STAGE = ATTRIBUTE_NAMES.index("Life Stage")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +46,13 @@ class Baseline:
     majorities: tuple[dict[tuple[str, ...], str], ...]
 
     def probabilities(self, examples: Sequence[Example]) -> list[np.ndarray]:
-        """For each example, shares over its options: all on the majority, or even."""
+        """For each example, shares over its options: all on one of them, or even."""
         return [self._shares(example) for example in examples]
 
     def _shares(self, example: Example) -> np.ndarray:
         options = example.option_list
+        if self.name in FIXED:
+            return np.eye(len(options))[int(FIXED[self.name] * (len(options) - 1))]
         for key, majority in zip(KEYS[self.name], self.majorities, strict=True):
             answer = majority.get(_cell(example, key))
             if answer in options:
@@ -38,41 +60,54 @@ class Baseline:
         return np.full(len(options), 1 / len(options))
 
 
-def fit_baseline(name: str, examples: Sequence[Example]) -> Baseline:
-    """Counts the answers of the training examples; of equal ones the earlier option wins."""
-    if name not in KEYS:
-        raise ValueError(f"no baseline is called {name!r}; {nearest_names(name, BASELINES)}")
+def fit_baseline(name: str, examples: Sequence[Example]) -> Baseline | Tabular:
+    """Learns from the training examples; of equally frequent answers the earlier option wins.
+
+    Raises ValueError for a name not in EVERY_BASELINE or where there is nothing to learn from, and
+    ImportError where one of LEARNED is asked for and scikit-learn is absent.
+    """
+    if name not in EVERY_BASELINE:
+        raise ValueError(f"no baseline is called {name!r}; {nearest_names(name, EVERY_BASELINE)}")
+    if not examples and name not in UNTRAINED:
+        raise ValueError(f"the baseline {name!r} is fitted on training examples; give some")
+    if name in LEARNED:
+        return fit_tabular(name, examples)
     return Baseline(name, tuple(_majority(examples, key) for key in KEYS[name]))
 
 
 def baseline_results(
-    name: str, train: Sequence[Example], heldout: Sequence[Example]
+    name: str, train: Sequence[Example], heldout: Sequence[Example], *, benchmark: str = "heldout"
 ) -> pd.DataFrame:
-    """One row a held-out example: who and what, shares over options, and `correct`.
+    """One row a held-out example, as of a model that scores options.
 
-    `correct` is the share on the right answer: for "uniform" the expected accuracy.
+    The option with the largest share is predicted, of equally large ones the first. Where all
+    are equal, one is drawn with a fixed seed and `correct` is the expected accuracy of doing so.
     """
     shares = fit_baseline(name, train).probabilities(heldout)
-    return pd.DataFrame(
-        {
-            "number": range(len(heldout)),
-            "question_id": [e.question_id for e in heldout],
-            "country": [e.country for e in heldout],
-            "archetype": [e.archetype for e in heldout],
-            "answer": [e.answer for e in heldout],
-            "predicted": [
-                e.option_list[int(np.argmax(each))] for e, each in zip(heldout, shares, strict=True)
-            ],
-            "correct": [
-                float(each[e.answer_index]) for e, each in zip(heldout, shares, strict=True)
-            ],
-            "probabilities": [each.tolist() for each in shares],
-        }
-    )
+    draws = np.random.default_rng(0).random(len(heldout))
+    rows = []
+    for number, (example, each) in enumerate(zip(heldout, shares, strict=True)):
+        even = each.max() == each.min()
+        chosen = int(draws[number] * len(each)) if even else int(np.argmax(each))
+        right = float(chosen == example.answer_index)
+        rows.append(
+            identity(example, benchmark=benchmark, number=number)
+            | {
+                "predicted": example.option_list[chosen],
+                "correct": 1 / len(each) if even else right,
+                "probabilities": each.tolist(),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _cell(example: Example, key: tuple[str, ...]) -> tuple[str, ...]:
-    fields = {"country": example.country, "question_id": example.question_id}
+    """Where the example is counted; nobody in particular is of no life stage."""
+    fields = {
+        "country": example.country,
+        "question_id": example.question_id,
+        "life_stage": example.attributes[LIFE_STAGE] if example.attributes else "",
+    }
     return tuple(fields[name] for name in key)
 
 

@@ -1,24 +1,37 @@
-"""Baselines by hand, and on the released split against figures computed elsewhere."""
+"""Baselines by hand, on invented answers, and on released ones against known figures."""
 
 import dataclasses
+import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dvmap_jax.evaluation.baselines import BASELINES, baseline_results, fit_baseline
+from dvmap_jax.evaluation.baselines import (
+    BASELINES,
+    EVERY_BASELINE,
+    LIFE_STAGE,
+    UNTRAINED,
+    baseline_results,
+    fit_baseline,
+)
 from dvmap_jax.evaluation.metrics import accuracy_metrics
+from dvmap_jax.evaluation.tabular import LEARNED
+from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES
 from dvmap_jax.survey.corpus import Example, read_examples
 from dvmap_jax.survey.splits import split_examples
+from dvmap_jax.survey.synthetic import synthetic_examples
 
 RELEASED = Path(__file__).parents[3] / "shared" / "dvmap_corpus" / "dev.parquet"
 
 
-def asked(country: str, question: str, answer: str) -> Example:
+def asked(country: str, question: str, answer: str, stage: str = "Young") -> Example:
+    attributes = [country] + ["Not Answered"] * (len(ATTRIBUTE_NAMES) - 1)
+    attributes[LIFE_STAGE] = stage
     return Example(
         question_id=question,
         country=country,
-        attributes=(country, question, answer),
+        attributes=tuple(attributes),
         category="",
         question="",
         options="Low, Medium, High",
@@ -30,24 +43,41 @@ def asked(country: str, question: str, answer: str) -> Example:
 TRAIN = [
     asked("Japan", "Q49", "High"),
     asked("Japan", "Q49", "High"),
+    asked("Japan", "Q49", "Medium", "Older"),
     asked("Egypt", "Q49", "Low"),
     asked("Egypt", "Q49", "Low"),
     asked("Egypt", "Q49", "Low"),
     asked("Egypt", "Q50", "High"),
     asked("Egypt", "Q50", "Medium"),
 ]
+STAGES = "majority_country_life_stage_question"
+
+
+@pytest.fixture(scope="module")
+def halves() -> tuple[list[Example], list[Example]]:
+    """Invented answers of 40 archetypes to train on and of 20 that are held out."""
+    examples = synthetic_examples(60, seed=0)
+    names = sorted({e.archetype for e in examples})
+    seen = set(names[:40])
+    train = [e for e in examples if e.archetype in seen]
+    return train, [e for e in examples if e.archetype not in seen]
 
 
 @pytest.mark.parametrize(
     ("name", "country", "question", "shares"),
     [
         ("uniform", "Japan", "Q49", [1 / 3, 1 / 3, 1 / 3]),
+        ("fixed_first", "Japan", "Q49", [1, 0, 0]),
+        ("fixed_middle", "Japan", "Q49", [0, 1, 0]),
+        ("fixed_last", "Japan", "Q49", [0, 0, 1]),
         ("majority_question", "Japan", "Q49", [1, 0, 0]),
         ("majority_question", "Japan", "Q112", [1 / 3, 1 / 3, 1 / 3]),
         ("majority_country_question", "Japan", "Q49", [0, 0, 1]),
         ("majority_country_question", "Egypt", "Q50", [0, 1, 0]),  # a tie: the earlier option
         ("majority_country_question", "Japan", "Q50", [0, 1, 0]),  # unseen: that of the question
         ("majority_country_question", "Brazil", "Q112", [1 / 3, 1 / 3, 1 / 3]),
+        (STAGES, "Japan", "Q49", [0, 0, 1]),
+        (STAGES, "Brazil", "Q49", [1, 0, 0]),
     ],
 )
 def test_shares_by_hand(name, country, question, shares):
@@ -55,12 +85,48 @@ def test_shares_by_hand(name, country, question, shares):
     np.testing.assert_allclose(ours, shares)
 
 
-def test_correct_is_the_share_on_the_answer():
+@pytest.mark.parametrize(
+    ("country", "stage", "shares"),
+    [
+        ("Japan", "Older", [0, 1, 0]),
+        ("Japan", "Late", [0, 0, 1]),  # nobody of that stage: that of the country
+        ("Brazil", "Older", [1, 0, 0]),  # nobody of that country: that of the question
+    ],
+)
+def test_a_life_stage_falls_back_to_its_country_and_then_the_question(country, stage, shares):
+    example = asked(country, "Q49", "Low", stage)
+    nobody = dataclasses.replace(example, attributes=())
+    found = fit_baseline(STAGES, TRAIN).probabilities([example, nobody])
+    assert found[0].tolist() == shares
+    assert found[1].tolist() == ([0, 0, 1] if country == "Japan" else shares)
+
+
+@pytest.mark.parametrize("count", [2, 4, 5])
+def test_fixed_positions_of_any_number_of_options(count):
+    options = [f"option {place}" for place in range(count)]
+    example = dataclasses.replace(TRAIN[0], options=", ".join(options), answer=options[0])
+    for name, place in (("first", 0), ("middle", (count - 1) // 2), ("last", count - 1)):
+        table = baseline_results(f"fixed_{name}", [], [example])
+        assert table["predicted"].tolist() == [options[place]]
+
+
+def test_rows_are_those_of_a_model():
     heldout = [asked("Japan", "Q49", "High"), asked("Egypt", "Q49", "High")]
-    table = baseline_results("majority_country_question", TRAIN, heldout)
+    table = baseline_results("majority_country_question", TRAIN, heldout, benchmark="dev")
     assert table["correct"].tolist() == [1, 0]
     assert table["predicted"].tolist() == ["High", "Low"]
-    assert baseline_results("uniform", TRAIN, heldout)["correct"].tolist() == [1 / 3, 1 / 3]
+    assert table["benchmark"].tolist() == ["dev", "dev"]
+    assert table["options"].tolist() == [["Low", "Medium", "High"]] * 2
+    assert table["attributes"][0]["Life Stage"] == "Young"
+
+
+def test_equal_shares_have_the_accuracy_of_a_draw():
+    heldout = [asked("Japan", "Q49", "High")] * 300
+    table = baseline_results("uniform", TRAIN, heldout)
+    assert set(table["correct"]) == {1 / 3}
+    # 300 draws of a third scatter by .027.
+    assert (table["predicted"] == "High").mean() == pytest.approx(1 / 3, abs=0.08)
+    assert table.equals(baseline_results("uniform", TRAIN, heldout))
 
 
 def test_majority_that_is_no_option_of_the_example_is_not_given():
@@ -74,6 +140,72 @@ def test_unknown_baseline_is_named():
         fit_baseline("majority", TRAIN)
 
 
+def test_nothing_is_learned_from_no_examples():
+    assert baseline_results("uniform", [], TRAIN)["correct"].tolist() == [1 / 3] * len(TRAIN)
+    for name in set(EVERY_BASELINE) - set(UNTRAINED):
+        with pytest.raises(ValueError, match="is fitted on training examples; give some"):
+            fit_baseline(name, [])
+
+
+@pytest.mark.parametrize("name", EVERY_BASELINE)
+def test_answers_held_out_change_no_prediction(name, halves):
+    train, heldout = halves
+    turned = [dataclasses.replace(e, answer=e.option_list[-1]) for e in heldout]
+    first, second = (baseline_results(name, train, each) for each in (heldout, turned))
+    for column in ("predicted", "probabilities"):
+        assert first[column].tolist() == second[column].tolist()
+    assert first["answer"].tolist() != second["answer"].tolist()
+
+
+@pytest.mark.parametrize("name", EVERY_BASELINE)
+def test_what_training_lacks_falls_back(name, halves):
+    train, heldout = halves
+    labels = ("Nowhere", "Other", *heldout[0].attributes[2:])
+    stranger = dataclasses.replace(heldout[0], country="Nowhere", attributes=labels)
+    unasked = dataclasses.replace(heldout[0], question_id="Q0")
+    nobody = dataclasses.replace(heldout[0], attributes=())
+    other = dataclasses.replace(heldout[0], options="Yes, No", answer="Yes")
+    for shares in fit_baseline(name, train).probabilities([stranger, unasked, nobody, other]):
+        assert shares.sum() == pytest.approx(1)
+        assert (shares >= 0).all()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_what_people_have_in_common_is_learned(name):
+    """Each country answers otherwise, but for a tenth of its people."""
+    rng = np.random.default_rng(0)
+    options = ["Low", "Medium", "High"]
+
+    def people(count: int) -> list[Example]:
+        places = rng.integers(3, size=count)
+        said = np.where(rng.random(count) < 0.1, (places + 1) % 3, places)
+        pairs = zip(places, said, strict=True)
+        return [asked(f"country {place}", "Q49", options[answer]) for place, answer in pairs]
+
+    train, heldout = people(400), people(100)
+    table = baseline_results(name, train, heldout)
+    expected = [options[int(e.country[-1])] for e in heldout]
+    assert table["predicted"].tolist() == expected
+    assert np.mean([max(each) for each in table["probabilities"]]) == pytest.approx(0.9, abs=0.1)
+
+
+def test_one_answer_needs_no_classifier():
+    only = [asked("Japan", "Q49", "High")] * 3
+    for name in LEARNED:
+        table = baseline_results(name, only, only)
+        assert table["probabilities"].tolist() == [[0, 0, 1]] * 3
+
+
+def test_an_absent_extra_is_named(monkeypatch):
+    def absent(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(ImportError, match=r"need scikit-learn; .*dvmap-jax\[report\]"):
+        fit_baseline("random_forest", TRAIN)
+    fit_baseline("majority_question", TRAIN)
+
+
 @pytest.mark.skipif(not RELEASED.exists(), reason=f"no released corpus at {RELEASED}")
 @pytest.mark.parametrize(
     ("name", "low", "high"),
@@ -83,6 +215,7 @@ def test_unknown_baseline_is_named():
         ("uniform", 0.260, 0.266),
         ("majority_question", 0.47, 0.53),
         ("majority_country_question", 0.50, 0.57),
+        (STAGES, 0.48, 0.55),
     ],
 )
 def test_released_split_gives_the_known_figures(name, low, high):
@@ -96,4 +229,8 @@ def test_released_split_gives_the_known_figures(name, low, high):
 
 
 def test_names_are_those_of_the_commands():
-    assert BASELINES == ("uniform", "majority_question", "majority_country_question")
+    fixed = ("fixed_first", "fixed_middle", "fixed_last")
+    majorities = ("majority_question", "majority_country_question", STAGES)
+    assert ("uniform", *fixed, *majorities) == BASELINES
+    learned = ("logistic_regression", "random_forest", "nearest_archetypes")
+    assert (*BASELINES, *learned) == EVERY_BASELINE

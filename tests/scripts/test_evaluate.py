@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from dvmap_jax.evaluation.baselines import BASELINES
 from dvmap_jax.hf.save import save_model
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
@@ -49,8 +50,7 @@ def test_a_folder_beside_the_baselines(evaluate, tmp_path, tokenizer):
     rows, metrics = written(tmp_path / "out")
     assert [row["answer"] for row in rows] == [example.answer for example in EXAMPLES[:64]]
     np.testing.assert_allclose([sum(row["probabilities"]) for row in rows], 1, atol=1e-6)
-    names = {"uniform", "majority_question", "majority_country_question", str(folder)}
-    assert metrics.keys() == names
+    assert metrics.keys() == {*BASELINES, str(folder)}
     accuracy = np.mean([row["correct"] for row in rows])
     assert metrics[str(folder)]["accuracy"] == pytest.approx(accuracy)
     assert str(folder) in done.stdout and "majority_question" in done.stdout

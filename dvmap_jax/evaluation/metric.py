@@ -1,0 +1,93 @@
+"""What a metric is: a name, a title, a formula with its source, and sums that can be resampled."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+
+import numpy as np
+
+from dvmap_jax.evaluation.intervals import DEFAULT, IntervalConfig, ratio
+from dvmap_jax.evaluation.outcomes import Outcomes
+
+MANY = "*"  # in a metric's name, stands for labels of the data
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricsConfig:
+    """What metrics leave open.
+
+    A question is saturated where its most frequent answer has this share of its rows or more.
+    Disparity compares labels of an attribute that have `min_rows` rows or more. Calibration sorts
+    confidence into `bins` of equal width.
+    """
+
+    interval: IntervalConfig = DEFAULT
+    saturated: float = 0.8
+    min_rows: int = 50
+    bins: int = 10
+
+    def __post_init__(self):
+        if not 0 < self.saturated <= 1:
+            raise ValueError(f"metrics.saturated is {self.saturated}; it must be a share above 0")
+        if self.min_rows < 1 or self.bins < 1:
+            raise ValueError(
+                f"metrics.min_rows is {self.min_rows} and metrics.bins {self.bins}; both must be "
+                "positive"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sums:
+    """Sums by cluster, [C, P], and what the sums of any draw of clusters, [R, P], come to.
+
+    `statistic` gives [R] or [R, labels], `labels` being what stands for "*" in the metric's name.
+    """
+
+    columns: np.ndarray
+    statistic: Callable[[np.ndarray], np.ndarray]
+    labels: tuple[str, ...] = ()
+    note: str = ""
+
+
+Compute = Callable[[Outcomes, MetricsConfig], Sums]
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric as reports show it; `compute` raises LeftOutError where results cannot tell it.
+
+    `source` says whose definition it is.
+    """
+
+    name: str
+    title: str
+    higher_is_better: bool
+    source: str
+    compute: Compute
+
+    @property
+    def formula(self) -> str:
+        """How it is computed, in words: the docstring of the function that does."""
+        return inspect.cleandoc(self.compute.__doc__)
+
+    def named(self, label: str) -> str:
+        """The name of the metric of one label."""
+        return self.name.replace(MANY, label)
+
+
+def mean_of(outcomes: Outcomes, values: np.ndarray, weights: np.ndarray | None = None) -> Sums:
+    """The mean over rows of values [N], or of those with a weight of 1 in [N]."""
+    weights = np.ones(len(outcomes)) if weights is None else weights
+    columns = outcomes.sums(values * weights, weights)
+    return Sums(columns, lambda drawn: ratio(drawn[:, :1], drawn[:, 1:]))
+
+
+def means_by(outcomes: Outcomes, codes: np.ndarray, names: list[str]) -> Sums:
+    """Accuracy among the rows of each code, a label each."""
+    size = len(names)
+    right, rows = outcomes.by(codes, size, outcomes.correct), outcomes.by(codes, size)
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        return ratio(drawn[:, :size, None], drawn[:, size:, None])
+
+    return Sums(np.concatenate([right, rows], axis=1), statistic, tuple(map(str, names)))
