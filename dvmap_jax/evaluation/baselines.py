@@ -1,8 +1,9 @@
 """Baselines that know no text: training examples in, rows of results out.
 
-Majorities count the answers of cells of the training examples; a cell nobody was seen in falls back
-to a less specific one, at last to equal shares. All shares of a majority are on one option, so it
-says nothing of how sure it is: the answer often has none, and then there is no likelihood.
+Majorities count the answers of cells of the training examples. A cell nobody was seen in, and one
+of a life stage with fewer than FEWEST answers, falls back to a less specific one, at last to equal
+shares. All shares of a majority are on one option, so it says nothing of how sure it is: where the
+answer has none, there is no likelihood.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from dvmap_jax.evaluation.tabular import LEARNED, Tabular, fit_tabular
 from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
 from dvmap_jax.survey.corpus import Example
 
-# The most specific key first; a cell nobody was seen in falls back to the next.
+# The most specific key first; a cell that is not kept falls back to the next.
 KEYS = {
     "uniform": (),
     "fixed_first": (),
@@ -35,6 +36,7 @@ EVERY_BASELINE = (*BASELINES, *LEARNED)
 # What an option's place is among the others, of 0 to 1; of two middle ones the earlier.
 FIXED = {"fixed_first": 0.0, "fixed_middle": 0.5, "fixed_last": 1.0}
 UNTRAINED = ("uniform", *FIXED)
+FEWEST = 5  # answers of a country, life stage and question; majorities of fewer are noise
 LIFE_STAGE = ATTRIBUTE_NAMES.index("Life Stage")
 
 
@@ -113,6 +115,7 @@ def _cell(example: Example, key: tuple[str, ...]) -> tuple[str, ...]:
 
 def _majority(examples: Sequence[Example], key: tuple[str, ...]) -> dict[tuple[str, ...], str]:
     """The most frequent answer of each cell; ties go to the earlier option of the codebook."""
+    fewest = FEWEST if "life_stage" in key else 1
     counts: dict[tuple[str, ...], dict[tuple[int, str], int]] = {}
     for example in examples:
         cell = counts.setdefault(_cell(example, key), {})
@@ -121,4 +124,5 @@ def _majority(examples: Sequence[Example], key: tuple[str, ...]) -> dict[tuple[s
     return {
         cell: min(answers, key=lambda answer: (-answers[answer], answer))[1]
         for cell, answers in counts.items()
+        if sum(answers.values()) >= fewest
     }

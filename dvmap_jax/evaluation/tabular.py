@@ -16,6 +16,7 @@ from dvmap_jax.survey.corpus import Example
 
 UNKNOWN = -1  # code of a label that training lacks
 NEIGHBOURS = 15
+EVEN = 1e-3  # part of the shares that all options have alike, so that none is impossible
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +76,9 @@ def logistic_regression(codes: Sequence[dict[str, int]], rows: int) -> Any:
 
 
 def random_forest(codes: Sequence[dict[str, int]], rows: int) -> Any:
-    """300 trees on an indicator for each label, with 5 archetypes or more in a leaf."""
+    """300 trees on an indicator for each label, with 3 archetypes or more in a leaf."""
     ensemble = sklearn_module("sklearn.ensemble")
-    forest = ensemble.RandomForestClassifier(300, min_samples_leaf=5, random_state=0)
+    forest = ensemble.RandomForestClassifier(300, min_samples_leaf=3, random_state=0)
     return _on_indicators(codes, forest)
 
 
@@ -157,5 +158,6 @@ def _over_options(example: Example, answers: tuple[str, ...], shares: np.ndarray
     """Shares of answers as shares of the example's options, which may be others."""
     of_answer = dict(zip(answers, shares, strict=True))
     found = np.array([of_answer.get(option, 0.0) for option in example.option_list])
+    even = np.full(len(found), 1 / len(found))
     total = found.sum()
-    return found / total if total > 0 else np.full(len(found), 1 / len(found))
+    return (1 - EVEN) * found / total + EVEN * even if total > 0 else even

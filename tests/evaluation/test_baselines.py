@@ -41,12 +41,10 @@ def asked(country: str, question: str, answer: str, stage: str = "Young") -> Exa
 
 
 TRAIN = [
-    asked("Japan", "Q49", "High"),
-    asked("Japan", "Q49", "High"),
-    asked("Japan", "Q49", "Medium", "Older"),
-    asked("Egypt", "Q49", "Low"),
-    asked("Egypt", "Q49", "Low"),
-    asked("Egypt", "Q49", "Low"),
+    *[asked("Japan", "Q49", "High")] * 7,
+    *[asked("Japan", "Q49", "Medium", "Older")] * 5,
+    *[asked("Japan", "Q49", "Low", "Middle")] * 4,
+    *[asked("Egypt", "Q49", "Low")] * 4,
     asked("Egypt", "Q50", "High"),
     asked("Egypt", "Q50", "Medium"),
 ]
@@ -90,6 +88,7 @@ def test_shares_by_hand(name, country, question, shares):
     [
         ("Japan", "Older", [0, 1, 0]),
         ("Japan", "Late", [0, 0, 1]),  # nobody of that stage: that of the country
+        ("Japan", "Middle", [0, 0, 1]),  # four of that stage: too few
         ("Brazil", "Older", [1, 0, 0]),  # nobody of that country: that of the question
     ],
 )
@@ -193,7 +192,7 @@ def test_one_answer_needs_no_classifier():
     only = [asked("Japan", "Q49", "High")] * 3
     for name in LEARNED:
         table = baseline_results(name, only, only)
-        assert table["probabilities"].tolist() == [[0, 0, 1]] * 3
+        np.testing.assert_allclose(table["probabilities"].tolist(), [[0, 0, 1]] * 3, atol=1e-3)
 
 
 def test_an_absent_extra_is_named(monkeypatch):
