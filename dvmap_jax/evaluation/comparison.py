@@ -121,6 +121,18 @@ def verdict(gap: Gap) -> str:
     return "beats" if low > 0 else "is below"
 
 
+def told_notes(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Every note of the files once, with the models and benchmarks that it is about."""
+    about: dict[str, dict[str, None]] = {}
+    for evaluation in comparison.evaluations:
+        for benchmark, own in evaluation.metrics["benchmarks"].items():
+            told = [(evaluation.name, own["notes"])]
+            told += [(name, entry["notes"]) for name, entry in own["entries"].items()]
+            for note, name in ((note, name) for name, notes in told for note in notes):
+                about.setdefault(note, {})[f"{name} on {benchmark}"] = None
+    return [(note, list(subjects)) for note, subjects in about.items()]
+
+
 def _lines(evaluations: Sequence[Evaluation], benchmark: str) -> tuple[Line, ...]:
     models, baselines = [], []
     for evaluation in evaluations:

@@ -1,6 +1,6 @@
 """A comparison of models as Markdown: tables that read well in a terminal, too."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dvmap_jax.evaluation.comparison import (
     COUNTRY_MAJORITY,
@@ -8,6 +8,7 @@ from dvmap_jax.evaluation.comparison import (
     Estimate,
     Gap,
     Line,
+    told_notes,
     verdict,
 )
 
@@ -254,19 +255,5 @@ def _number(value: float | Mapping | None) -> str:
 
 
 def _notes(comparison: Comparison) -> str:
-    """Every note once, with what it is about."""
-    about: dict[str, dict[str, None]] = {}
-    for note, subject in _told(comparison):
-        about.setdefault(note, {})[subject] = None
-    lines = [f"- {note} ({'; '.join(subjects)})" for note, subjects in about.items()]
+    lines = [f"- {note} ({'; '.join(about)})" for note, about in told_notes(comparison)]
     return "\n".join(["## Notes", "", *lines]) if lines else ""
-
-
-def _told(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    """(note, what it is about), as often as the files have it."""
-    for evaluation in comparison.evaluations:
-        for benchmark, own in evaluation.metrics["benchmarks"].items():
-            told = [(evaluation.name, own["notes"])]
-            told += [(name, entry["notes"]) for name, entry in own["entries"].items()]
-            subjects = [(note, name) for name, notes in told for note in notes]
-            yield from ((note, f"{name} on {benchmark}") for note, name in subjects)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+from collections import Counter
 
 import numpy as np
 
@@ -177,7 +178,11 @@ def account(model: Invented, rows: list[dict], world: list[dict]) -> dict:
     """A benchmark's part of `metrics.json`, with intervals of plus or minus two standard errors."""
     correct = np.array([row["correct"] for row in rows])
     names = [row["archetype"] for row in rows]
-    majority = np.array([row["answer"] == country_majority(row, rows) for row in rows], float)
+    modes = country_majorities(rows)
+    named = [modes[row["country"], row["question_id"]] for row in rows]
+    majority = np.array(
+        [row["answer"] == mode for row, mode in zip(rows, named, strict=True)], float
+    )
     uniform = np.array([1 / len(row["options"]) for row in rows])
     extra = {
         "format": estimate([row["readable"] for row in rows]),
@@ -283,11 +288,12 @@ def p_value(gaps) -> float:
     return math.erfc(abs(gaps.mean()) / error / math.sqrt(2)) if error else 1.0
 
 
-def country_majority(row, rows) -> str:
-    """The most frequent answer of a country to a question, among the rows themselves."""
-    cell = ("country", "question_id")
-    own = [each["answer"] for each in rows if all(each[name] == row[name] for name in cell)]
-    return max(row["options"], key=own.count)
+def country_majorities(rows) -> dict:
+    """The most frequent answer of each country to each question, among the rows themselves."""
+    counts = {}
+    for row in rows:
+        counts.setdefault((row["country"], row["question_id"]), Counter())[row["answer"]] += 1
+    return {cell: found.most_common(1)[0][0] for cell, found in counts.items()}
 
 
 def failures(rows) -> dict:
