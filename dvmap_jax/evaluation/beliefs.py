@@ -189,7 +189,7 @@ def _votes(outcomes: Outcomes) -> np.ndarray:
 
 def _surprise(outcomes: Outcomes, expected: np.ndarray) -> np.ndarray:
     """Sum over options of -log p, weighted by `expected` [N, M]; in nats, [N]."""
-    if "predictions" in outcomes.results:
+    if outcomes.has("predictions"):
         votes = _votes(outcomes)
         chances = (votes + 1) / (votes.sum(axis=1) + outcomes.sizes)[:, None]
     else:

@@ -12,15 +12,19 @@ from dvmap_jax.survey.codebook import NOT_ANSWERED
 
 
 def accuracy(outcomes: Outcomes, config: MetricsConfig) -> Sums:
-    """Mean over rows of the share of a row's answers that are right, read as the training does.
+    """Mean over rows of the share of a row's answers that are right.
 
-    An answer that cannot be read and a call that failed count as wrong.
+    Words are right where the last answer block repeats the answer to the letter. What cannot be
+    read and a call that failed count as wrong.
     """
     return mean_of(outcomes, outcomes.correct)
 
 
 def accuracy_lenient(outcomes: Outcomes, config: MetricsConfig) -> Sums:
-    """The same with answers read as the original's evaluator does, which takes more forms."""
+    """The same where the last answer block names the answer and no other option.
+
+    Case, punctuation and other words do not count.
+    """
     return mean_of(outcomes, outcomes.share("correct_lenient"))
 
 
@@ -76,7 +80,7 @@ def disparity_worst(outcomes: Outcomes, config: MetricsConfig) -> Sums:
     extreme of several noisy accuracies looks worse than the worst group is, more so the smaller
     groups are; so do the ends of its interval.
     """
-    return _of_groups(outcomes, config, lambda accuracies: np.nanmin(accuracies, axis=1))
+    return _of_groups(outcomes, config, lambda accuracies: np.fmin.reduce(accuracies, axis=1))
 
 
 def disparity_spread(outcomes: Outcomes, config: MetricsConfig) -> Sums:
@@ -107,10 +111,13 @@ def skill(outcomes: Outcomes, config: MetricsConfig) -> Sums:
     return Sums(columns, statistic)
 
 
-ORIGINAL = "the original's evaluator"
+EXACT = "exact match (SQuAD, Rajpurkar et al. 2016)"
 METRICS = (
-    Metric("accuracy", "Accuracy", True, ORIGINAL, accuracy),
-    Metric("accuracy_lenient", "Accuracy, lenient", True, ORIGINAL, accuracy_lenient),
+    Metric("accuracy", "Accuracy", True, EXACT, accuracy),
+    Metric(
+        "accuracy_lenient", "Accuracy, lenient", True,
+        "exact match of normalised text (SQuAD, Rajpurkar et al. 2016)", accuracy_lenient,
+    ),
     Metric("accuracy/macro", "Accuracy, mean of questions", True, "macro average", accuracy_macro),
     Metric(
         "accuracy/unsaturated", "Accuracy, saturated questions left out", True,
@@ -170,4 +177,4 @@ def _groups(outcomes: Outcomes, labels: pd.Series, min_rows: int) -> Sums:
 
 
 def _spread(accuracies: np.ndarray) -> np.ndarray:
-    return np.nanmax(accuracies, axis=1) - np.nanmin(accuracies, axis=1)
+    return np.fmax.reduce(accuracies, axis=1) - np.fmin.reduce(accuracies, axis=1)

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 
 from dvmap_jax.evaluation.intervals import DEFAULT, IntervalConfig, cluster_bootstrap
+from dvmap_jax.evaluation.suite import measure
 from dvmap_jax.survey.answers import original_verdict, parse_options
 
-SHARES = ("correct_lenient", "readable", "truncated")  # columns a table of results may have too
-NAMES = {"correct_lenient": "accuracy_lenient"}
+ACCURACIES = ("accuracy", "accuracy/macro", "accuracy/country/*", "accuracy_lenient")
+LOGGED = (*ACCURACIES, "format", "truncated")  # by their names in the suite
+RENAMED = {"format": "readable"}
 
 
 def is_correct(completion: str, *, options: str, answer: str) -> bool:
@@ -20,8 +22,8 @@ def is_correct(completion: str, *, options: str, answer: str) -> bool:
 def accuracy_metrics(results: pd.DataFrame) -> dict[str, float]:
     """Accuracy of a table with columns archetype, question_id, country and correct (0 to 1).
 
-    `accuracy/macro` is the mean over questions of their accuracies; `accuracy/low` and
-    `accuracy/high` end the 95 % interval over archetypes. The shares of further columns
+    What a run logs of the suite, as plain numbers: `accuracy/low` and `accuracy/high` end the 95 %
+    interval over archetypes, `readable` is the suite's "format". The shares of further columns
     (correct_lenient, readable, truncated) are added where the table has them.
     """
     for column in ("archetype", "question_id", "country", "correct"):
@@ -29,19 +31,10 @@ def accuracy_metrics(results: pd.DataFrame) -> dict[str, float]:
             raise ValueError(
                 f"the results have no column {column!r}; they have {', '.join(results.columns)}"
             )
-    mean, low, high = mean_interval(results["correct"], results["archetype"])
-    metrics = {
-        "accuracy": mean,
-        "accuracy/low": low,
-        "accuracy/high": high,
-        "accuracy/macro": float(results.groupby("question_id")["correct"].mean().mean()),
-    }
-    for country, share in results.groupby("country")["correct"].mean().items():
-        metrics[f"accuracy/country/{country}"] = float(share)
-    for column in SHARES:
-        if column in results:
-            metrics[NAMES.get(column, column)] = float(results[column].mean())
-    return metrics | {"num_rows": float(len(results))}
+    found = measure(results, names=LOGGED).metrics
+    ends = {"accuracy/low": found["accuracy"].low, "accuracy/high": found["accuracy"].high}
+    values = {RENAMED.get(name, name): each.value for name, each in found.items()}
+    return values | ends | {"num_rows": float(len(results))}
 
 
 def mean_interval(

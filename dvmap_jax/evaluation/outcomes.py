@@ -34,9 +34,13 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self.results)
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a column, and something in it."""
+        return name in self.results and not self.results[name].isna().all()
+
     def column(self, name: str) -> pd.Series:
         """The column; LeftOutError where there is none, or nothing in it."""
-        if name not in self.results or self.results[name].isna().all():
+        if not self.has(name):
             raise LeftOutError(f"the results have no column {name!r}")
         return self.results[name]
 

@@ -1,5 +1,7 @@
 """Results that lack something or contradict themselves: a note or an error, no wrong number."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,10 @@ import pytest
 from dvmap_jax.evaluation.distributions import jensen_shannon, shares, wasserstein
 from dvmap_jax.evaluation.intervals import IntervalConfig
 from dvmap_jax.evaluation.metric import MetricsConfig
+from dvmap_jax.evaluation.samples import generated_row
 from dvmap_jax.evaluation.suite import accuracy_difference, measure
+from dvmap_jax.survey.prompts import gold_completion
+from dvmap_jax.survey.synthetic import synthetic_examples
 
 QUICK = MetricsConfig(interval=IntervalConfig(resamples=50), min_rows=1)
 
@@ -149,3 +154,23 @@ def test_one_option_has_no_distance():
 def test_a_config_that_cannot_be_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         MetricsConfig(**wrong)
+
+
+def test_rows_of_completions_are_measured():
+    """Two samples of each example, one of them right, of one example neither readable."""
+    examples = synthetic_examples(12, seed=1)
+    rows = []
+    for number, example in enumerate(examples):
+        right = gold_completion(example, template="answer")
+        texts = [right, "no idea"] if number else ["no idea", ""]
+        where = {"benchmark": "invented", "number": number}
+        rows.append(generated_row(example, texts=texts, truncated=[False, True], **where))
+    text = "\n".join(json.dumps(each) for each in rows)  # as results.jsonl has them
+    found = measure(pd.DataFrame([json.loads(line) for line in text.splitlines()]), config=QUICK)
+    values = {name: each.value for name, each in found.metrics.items()}
+    share = (len(examples) - 1) / len(examples)
+    assert values["accuracy"] == values["format"] == pytest.approx(share / 2)
+    assert values["pass_at_k"] == values["majority_vote"] == pytest.approx(share)
+    assert values["self_consistency"] == pytest.approx(share / 2)
+    assert values["truncated"] == 0.5
+    assert {"nll", "brier", "wasserstein", "macro_f1", "disparity/Gender/worst"} <= set(values)
