@@ -50,7 +50,9 @@ def accuracy_unsaturated(outcomes: Outcomes, config: MetricsConfig) -> Sums:
         raise LeftOutError(f"every question is saturated at {config.saturated}")
     said = ", ".join(name for name, is_so in zip(names, saturated, strict=True) if is_so)
     sums = mean_of(outcomes, outcomes.correct, (~saturated[question]).astype(float))
-    return dataclasses.replace(sums, note=f"saturated: {said}" if said else "no question is saturated")
+    return dataclasses.replace(
+        sums, note=f"saturated: {said}" if said else "no question is saturated"
+    )
 
 
 def readable(outcomes: Outcomes, config: MetricsConfig) -> Sums:

@@ -70,9 +70,10 @@ function table(caption, columns, rows, kind = "") {
   const body = rows.map(([first, ...cells]) => element("tr", {},
     element("th", { scope: "row" }, first),
     cells.map((cell) => (cell?.tagName === "TD" ? cell : element("td", {}, cell ?? "–")))));
-  return element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
-    element("table", { class: kind }, element("caption", {}, caption),
-      element("thead", {}, element("tr", {}, head)), element("tbody", {}, body)));
+  return element("figure", { class: "table" }, element("figcaption", {}, caption),
+    element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+      element("table", { class: kind, "aria-label": caption },
+        element("thead", {}, element("tr", {}, head)), element("tbody", {}, body))));
 }
 
 function details(summary, ...children) {
@@ -118,7 +119,7 @@ function estimateText(found, form = number) {
 
 // A long name that may go on in the next line after its parts.
 function breakable(name) {
-  return name.split(/(?<=[/#._-])/).flatMap((part) => [part, element("wbr")]).slice(0, -1);
+  return name.split(/(?<=[/#._ -])/).flatMap((part) => [part, element("wbr")]).slice(0, -1);
 }
 
 // What a model or a baseline is called on the page.

@@ -1,7 +1,7 @@
 // Bars of a metric by benchmark, and accuracy by country and question.
 
 function barSection() {
-  const names = Object.keys(DATA.metrics).filter((name) => !/^accuracy\/(country|question)\//.test(name));
+  const names = Object.keys(DATA.metrics).filter((name) => !isPlaced(name));
   const metric = choice("Metric", names.map((name) => [name, DATA.metrics[name].title]), () => shown.update());
   const shown = changing(() => {
     const lines = DATA.benchmarks.flatMap((benchmark) => benchmark.lines);

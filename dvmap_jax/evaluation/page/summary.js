@@ -22,7 +22,7 @@ function verdicts() {
       + "most frequent answer to a question in the person’s country, counted in training."
     : `Every model beats the country majority (the most frequent answer to a question in the `
       + `person’s country, counted in training) on every benchmark: ${count(all, "comparison")}.`;
-  const lists = poor.map((gap) => element("li", {}, element("strong", {}, gap.of),
+  const lists = poor.map((gap) => element("li", {}, element("strong", {}, breakable(gap.of)),
     ` ${gap.verdict} it on ${gap.benchmark}: `,
     `${estimateText(gap.estimate, signed)}${gap.p === null ? "" : `, ${chance(gap.p)}`}`));
   return element("div", { class: poor.length ? "verdict poor" : "verdict good" },
@@ -92,21 +92,29 @@ function gapTable() {
     ["benchmark", "models", "difference", "chance of none", "rows"], rows, "estimates"));
 }
 
+function isPlaced(name) {
+  return /^accuracy\/(country|question)\//.test(name);
+}
+
+function isDisparity(name) {
+  return name.startsWith("disparity/");
+}
+
 function metricTables() {
   const chosen = choice("Benchmark", BENCHMARKS, () => shown.update());
   const shown = changing(() => {
     const benchmark = DATA.benchmarks.find((each) => each.name === chosen.list.value);
     const found = new Set(benchmark.lines.flatMap((line) => Object.keys(line.metrics)));
     const all = Object.keys(DATA.metrics).filter((name) => found.has(name));
-    const placed = (name) => /^accuracy\/(country|question)\//.test(name);
     const failures = benchmark.failures.map(([model, kind, times]) =>
       element("li", {}, `${model}: ${count(times, "call")} failed (${kind}), counted as wrong`));
-    const rest = all.filter(placed);
-    return [metricTable(benchmark, all.filter((name) => !placed(name)), `Metrics on ${benchmark.name}`),
+    const parts = [["By country and by question", isPlaced], ["Worst groups and gaps between groups", isDisparity]]
+      .map(([title, has]) => [title, all.filter(has)]).filter(([, names]) => names.length);
+    const main = all.filter((name) => !isPlaced(name) && !isDisparity(name));
+    return [metricTable(benchmark, main, `Metrics on ${benchmark.name}`),
       failures.length ? element("ul", { class: "failures" }, failures) : null,
-      rest.length ? details("By country and by question",
-        metricTable(benchmark, rest, `Accuracy on ${benchmark.name} by country and question`)) : null,
-      details("How each metric is defined", definitions(all.filter((name) => !placed(name))))];
+      parts.map(([title, names]) => details(title, metricTable(benchmark, names, `${title}, ${benchmark.name}`))),
+      details("How each metric is defined", definitions(all.filter((name) => !isPlaced(name))))];
   });
   shown.update();
   return [choices(chosen), shown.node, modelTable()];
