@@ -89,7 +89,7 @@ def _short(name: str) -> str:
 
 def _accuracy(kind: type[Figure], comparison: Comparison) -> Figure:
     figure, (panel,) = _panels(kind, ["Accuracy, 95 % intervals over archetypes"])
-    names = [*comparison.models, COUNTRY_MAJORITY]
+    names = list(dict.fromkeys([*comparison.models, COUNTRY_MAJORITY]))
     width = 0.8 / len(names)
     for place, name in enumerate(names):
         found = [comparison.line(benchmark, name) for benchmark in comparison.benchmarks]

@@ -11,6 +11,7 @@ from dvmap_jax.evaluation.comparison import (
     told_notes,
     verdict,
 )
+from dvmap_jax.records import leaves
 
 ABSENT = "–"
 HEADLINES = (  # columns of a benchmark's first table
@@ -51,7 +52,7 @@ def summary_markdown(comparison: Comparison) -> str:
 def generalisation_table(comparison: Comparison) -> str:
     """The corpus's splits by what they hold out, models and the country majority side by side."""
     models = comparison.models
-    names = [*models, COUNTRY_MAJORITY]
+    names = list(dict.fromkeys([*models, COUNTRY_MAJORITY]))
     first = [f"{name} − {models[0]}" for name in models[1:]]
     rows = []
     for held_out, benchmark in comparison.generalisation():
@@ -131,16 +132,14 @@ def _models(comparison: Comparison) -> str:
 
 
 def _flat(settings: Mapping) -> list[tuple[str, object]]:
-    """Settings that are one value each; what they are of is in other columns."""
-    known = ("model", "mode")
-    return [
-        (name, value)
-        for name, value in settings.items()
-        if not isinstance(value, dict | list) and name not in known
-    ]
+    """Settings by dotted names; what other columns and tables say is left out."""
+    known = ("model", "mode", "benchmarks")
+    return list(leaves({name: value for name, value in settings.items() if name not in known}))
 
 
 def _verdicts(comparison: Comparison) -> list[str]:
+    if set(comparison.models) == {COUNTRY_MAJORITY}:
+        return ["This is the country majority itself."]
     if not comparison.majority_gaps:
         return [
             "The metrics have no country majority: evaluate with a training split, on which it "

@@ -72,7 +72,11 @@ def write_evaluation(folder, model, *, archetypes=24, benchmarks=BENCHMARKS) -> 
         "version": 1,
         "model": model.name,
         "mode": model.mode,
-        "settings": {"template": "reasoning", "samples": 2 if model.mode == "generate" else 1},
+        "settings": {
+            "model": model.name,
+            "template": "reasoning",
+            "endpoint": {"samples": 2 if model.mode == "generate" else 1},
+        },
         "train": "invented/train.parquet (2,880 rows)",
         "benchmarks": measured,
     }

@@ -3,10 +3,11 @@
 Needs the Python package playwright and a Chromium on this machine; skips without either.
 """
 
+import dataclasses
 import shutil
 
 import pytest
-from invented_results import MODELS, read_rows, write_evaluations, write_workdir
+from invented_results import MAJORITY, MODELS, read_rows, write_evaluations, write_workdir
 
 from dvmap_jax.evaluation.report_files import write_report
 
@@ -209,6 +210,17 @@ def test_nothing_is_wider_than_a_narrow_screen(width, visit, report):
     page = visit(report, viewport={**PHONE, "width": width}, is_mobile=True, has_touch=True)
     page.locator("details").evaluate_all("all => all.forEach((each) => { each.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_country_majority_by_itself_is_a_report_as_well(visit, tmp_path):
+    alone = dataclasses.replace(MODELS[0], name=MAJORITY)
+    folders = write_evaluations(tmp_path, archetypes=3, models=(alone,))
+    write_report(folders, tmp_path / "report")
+    page = visit(tmp_path / "report" / "report.html")
+    assert page.locator("h2").count() == 8  # no probes, no run
+    assert "This is the country majority itself" in page.locator(".verdict").inner_text()
+    page.get_by_text("How the models were asked").click()
+    assert page.get_by_text("template reasoning, endpoint.samples 1").is_visible()
 
 
 @pytest.mark.slow

@@ -38,8 +38,8 @@ function demographics(probe) {
     const rows = probe.permutation.map((each) => [`${each.name} shuffled`, number(each.observed),
       number(each.shuffled), estimate([each.value, each.low, each.high], signed), chance(each.p),
       element("td", { class: "text" }, usesText(each))]);
-    parts.push(table("Permutation test", ["", each0(probe.permutation), "after shuffling", "lost by it",
-      "chance of no loss", ""], rows, "estimates"));
+    parts.push(table("Permutation test", ["", probe.permutation[0].metric, "after shuffling", "lost by it",
+      "p-value", ""], rows, "estimates"));
   }
   if (probe.dropped?.length) {
     parts.push(bars("Change of accuracy where an attribute is left out", probe.dropped.map((each) => ({
@@ -50,10 +50,6 @@ function demographics(probe) {
     parts.push(bars("Accuracy by what the model is told of a person", shares.map((each) => ({ ...each, colour: ink }))));
   }
   return element("article", {}, parts);
-}
-
-function each0(tests) {
-  return tests[0].metric === "accuracy" ? "accuracy" : tests[0].metric;
 }
 
 function usesText({ low, high, value, p }) {

@@ -11,6 +11,10 @@ function summarySection() {
 }
 
 function verdicts() {
+  if (MODELS.every((name) => name === DATA.majority)) {
+    return element("p", { class: "verdict" }, "This is the country majority itself: the most frequent "
+      + "answer to a question in the person’s country, counted in training.");
+  }
   if (!DATA.majority_gaps.length) {
     return element("p", { class: "verdict poor" }, "There is no country majority to compare with: "
       + "evaluate with a training split, on which it can be fitted. Without it no accuracy says much.");
@@ -64,11 +68,12 @@ function accuracyTable() {
 
 function generalisationTable() {
   const [first, ...others] = MODELS;
-  const columns = ["held out of training", ...MODELS.map(named), named(DATA.majority),
+  const shown = [...new Set([...MODELS, DATA.majority])];
+  const columns = ["held out of training", ...shown.map(named),
     ...others.map((name) => [named(name), " − ", named(first)])];
   const rows = DATA.generalisation.map(([heldOut, name]) => {
     const benchmark = DATA.benchmarks.find((each) => each.name === name);
-    const values = [...MODELS, DATA.majority].map((each) => lineOf(benchmark, each)?.metrics.accuracy);
+    const values = shown.map((each) => lineOf(benchmark, each)?.metrics.accuracy);
     const gaps = others.map((of) => DATA.gaps.find((gap) =>
       gap.benchmark === name && gap.of === of && gap.minus === first));
     return [element("span", { class: "estimate" }, heldOut, element("small", {}, name)),
@@ -89,7 +94,7 @@ function gapTable() {
     estimate(gap.estimate, signed), chance(gap.p), count(gap.rows)]);
   return details("Paired differences of all models", table(
     "Accuracy of one model less that of another on the same rows",
-    ["benchmark", "models", "difference", "chance of none", "rows"], rows, "estimates"));
+    ["benchmark", "models", "difference", "p-value", "rows"], rows, "estimates"));
 }
 
 function isPlaced(name) {
@@ -139,13 +144,17 @@ function definitions(names) {
   }));
 }
 
+// "name value" of each setting, with the names of those around it.
+function leaves(settings, path = "") {
+  return Object.entries(settings).filter(([name]) => path || !["model", "mode", "benchmarks"].includes(name))
+    .flatMap(([name, value]) => (value && typeof value === "object" && !Array.isArray(value)
+      ? leaves(value, `${path}${name}.`) : [`${path}${name} ${value}`]));
+}
+
 function modelTable() {
-  const plain = (settings) => Object.entries(settings)
-    .filter(([name, value]) => typeof value !== "object" && !["model", "mode"].includes(name))
-    .map(([name, value]) => `${name} ${value}`).join(", ");
   const rows = DATA.models.map((model) => [named(model.name), model.mode,
     element("td", { class: "text" }, model.train || "nothing"),
-    element("td", { class: "text" }, plain(model.settings))]);
+    element("td", { class: "text" }, leaves(model.settings).join(", "))]);
   return details("How the models were asked",
     table("Models", ["model", "mode", "baselines fitted on", "settings"], rows));
 }
