@@ -1,5 +1,6 @@
 """What a run compiles: everything before it is called, once, and nothing after the first step."""
 
+import collections
 import dataclasses
 import itertools
 import logging
@@ -61,7 +62,9 @@ def test_nothing_compiles_after_the_first_step_and_the_first_evaluation(events, 
     train(TINY_RUN, tmp_path)
     assert events.count("step") == 5 and events.count("evaluation") == 2 * 4
     compiled = [event.removeprefix("ahead ") for event in events]
-    assert sorted(name for name in compiled if name in OURS) == SEVEN  # each program once
+    found = collections.Counter(name for name in compiled if name in OURS)
+    # Each program once; one that nothing waited for may be left when the run ends.
+    assert found <= collections.Counter(SEVEN) and set(found) == set(SEVEN)
     assert after(events, "step", 2) == []
 
 
