@@ -81,6 +81,19 @@ class FolderParser(flags.ArgumentParser):
         return pathlib.Path(argument)
 
 
+def define_fields(kind: type, *names: str) -> None:
+    """Defines flags named after fields of a config record, all of them where none is named."""
+    defines = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    for field in dataclasses.fields(kind):
+        if field.name in (names or (field.name,)):
+            defines[field.type](field.name, field.default, f"As {kind.__name__} explains.")
+
+
 def record_from_flags(kind: type[Record]) -> Record:
     """A config record whose fields are flags of the same names."""
     values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(kind)}

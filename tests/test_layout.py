@@ -33,6 +33,7 @@ ROOMS = {
     },
     "command": set(),
     "run_flags": {"config", "command", "processes"},
+    "evaluate_flags": {"command", "data", "evaluation"},
 }
 # Packages that a room must not know.
 FOREIGN = {

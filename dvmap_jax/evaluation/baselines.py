@@ -71,7 +71,9 @@ def fit_baseline(name: str, examples: Sequence[Example]) -> Baseline | Tabular:
     if name not in EVERY_BASELINE:
         raise ValueError(f"no baseline is called {name!r}; {nearest_names(name, EVERY_BASELINE)}")
     if not examples and name not in UNTRAINED:
-        raise ValueError(f"the baseline {name!r} is fitted on training examples; give some")
+        raise ValueError(
+            f"the baseline {name!r} is fitted on training examples; give some (--train)"
+        )
     if name in LEARNED:
         return fit_tabular(name, examples)
     return Baseline(name, tuple(_majority(examples, key) for key in KEYS[name]))
@@ -80,12 +82,19 @@ def fit_baseline(name: str, examples: Sequence[Example]) -> Baseline | Tabular:
 def baseline_results(
     name: str, train: Sequence[Example], heldout: Sequence[Example], *, benchmark: str = "heldout"
 ) -> pd.DataFrame:
+    """The rows of a baseline fitted on `train`; errors of `fit_baseline`, rows of `results_of`."""
+    return results_of(fit_baseline(name, train), heldout, benchmark=benchmark)
+
+
+def results_of(
+    baseline: Baseline | Tabular, heldout: Sequence[Example], *, benchmark: str = "heldout"
+) -> pd.DataFrame:
     """One row a held-out example, as of a model that scores options.
 
     The option with the largest share is predicted, of equally large ones the first. Where all
     are equal, one is drawn with a fixed seed and `correct` is the expected accuracy of doing so.
     """
-    shares = fit_baseline(name, train).probabilities(heldout)
+    shares = baseline.probabilities(heldout)
     draws = np.random.default_rng(0).random(len(heldout))
     rows = []
     for number, (example, each) in enumerate(zip(heldout, shares, strict=True)):

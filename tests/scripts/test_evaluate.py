@@ -1,14 +1,17 @@
 """scripts/evaluate.py as a person runs it."""
 
 import json
+import os
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
+from misbehaving_server import seeded_faults, serving
 
-from dvmap_jax.evaluation.baselines import BASELINES
+from dvmap_jax.evaluation.baselines import EVERY_BASELINE
+from dvmap_jax.evaluation.metrics_file import read_metrics_file
 from dvmap_jax.hf.save import save_model
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
@@ -25,18 +28,20 @@ def evaluate(root, tmp_path, tokenizer):
     write_examples(EXAMPLES[:64], tmp_path / "held.parquet")
     write_examples(EXAMPLES[64:], tmp_path / "train.parquet")
 
-    def run(model, *flags):
+    def run(model, *flags, benchmark=tmp_path / "held.parquet", key=""):
         command = [sys.executable, "scripts/evaluate.py", f"--model={model}", *flags]
-        paths = [f"--benchmark={tmp_path / 'held.parquet'}", f"--output={tmp_path / 'out'}"]
-        return subprocess.run([*command, *paths], cwd=root, capture_output=True, text=True)
+        paths = [f"--benchmark={benchmark}", f"--output={tmp_path / 'out'}"]
+        environment = {**os.environ, "OPENAI_API_KEY": key}
+        return subprocess.run(
+            [*command, *paths], cwd=root, capture_output=True, text=True, env=environment
+        )
 
     return run
 
 
 def written(folder):
-    lines = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return [json.loads(line) for line in lines], metrics
+    rows = (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(row) for row in rows], read_metrics_file(folder / "metrics.json")
 
 
 def test_a_folder_beside_the_baselines(evaluate, tmp_path, tokenizer):
@@ -50,33 +55,94 @@ def test_a_folder_beside_the_baselines(evaluate, tmp_path, tokenizer):
     rows, metrics = written(tmp_path / "out")
     assert [row["answer"] for row in rows] == [example.answer for example in EXAMPLES[:64]]
     np.testing.assert_allclose([sum(row["probabilities"]) for row in rows], 1, atol=1e-6)
-    assert metrics.keys() == {*BASELINES, str(folder)}
+    held = metrics["benchmarks"]["held"]
+    assert held["entries"].keys() == {f"baseline:{name}" for name in EVERY_BASELINE} | {str(folder)}
     accuracy = np.mean([row["correct"] for row in rows])
-    assert metrics[str(folder)]["accuracy"] == pytest.approx(accuracy)
-    assert str(folder) in done.stdout and "majority_question" in done.stdout
+    assert held["entries"][str(folder)]["metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
+    assert str(folder) in done.stdout and "majority_country_question" in done.stdout
+    assert (tmp_path / "out" / "report.html").exists() and (tmp_path / "out" / "report.md").exists()
+    save_model(
+        jax.tree.map(lambda value: value * 2, params),
+        *(CONFIG, tmp_path / "other"),
+        dtype="float32",
+        carry_from=tmp_path / "tokenizer",
+    )
+    (tmp_path / "model").rename(tmp_path / "first")
+    (tmp_path / "other").rename(tmp_path / "model")
+    done = evaluate(folder, *flags)
+    assert done.returncode == 1 and "its weights is" in done.stderr  # nobody's answers are mixed
 
 
-def test_a_baseline_as_the_model(evaluate, tmp_path):
-    done = evaluate("baseline:majority_question", f"--train={tmp_path / 'train.parquet'}")
+def test_a_corpus_folder_is_every_heldout_split_beside_what_its_own_training_split_fits(
+    evaluate, tmp_path
+):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    write_examples(EXAMPLES[64:], corpus / "train.parquet")
+    write_examples(EXAMPLES[:32], corpus / "test.parquet")
+    write_examples(EXAMPLES[32:64], corpus / "cross_demographic.parquet")
+    done = evaluate("baseline:majority_question", "--baselines=uniform", benchmark=corpus)
     assert done.returncode == 0, done.stderr
     rows, metrics = written(tmp_path / "out")
-    assert len(rows) == 64
-    named = metrics["baseline:majority_question"]
-    assert named["accuracy"] == metrics["majority_question"]["accuracy"]
-    assert named["accuracy"] > metrics["uniform"]["accuracy"]
+    assert len(rows) == 64 and metrics["train"] == str(corpus / "train.parquet")
+    assert metrics["benchmarks"].keys() == {"test", "cross_demographic"}
+    for held in metrics["benchmarks"].values():
+        ours, uniform = (
+            held["entries"][f"baseline:{name}"]["metrics"]["accuracy"]["value"]
+            for name in ("majority_question", "uniform")
+        )
+        assert ours > uniform
+        assert [each["minus"] for each in held["differences"]] == ["baseline:uniform"]
+        assert held["differences"][0]["value"] == pytest.approx(ours - uniform)
+
+
+def test_an_endpoint_that_fails_and_one_that_goes_on(evaluate, tmp_path):
+    flags = ["--first_wait=0.01", "--read_timeout=2", "--call_timeout=4", "--attempts=4"]
+    with serving(seeded_faults(seed=5, share=0.6)) as server:
+        model = f"{server.url}#some-model"
+        done = evaluate(model, *flags, "--max_requests=40", key="sk-tested-0123456789")
+        assert done.returncode == 1 and "40" in done.stderr and "request" in done.stderr
+        assert not (tmp_path / "out" / "metrics.json").exists()
+        done = evaluate(model, *flags, key="sk-tested-0123456789")
+        assert done.returncode == 0, done.stderr
+    rows, metrics = written(tmp_path / "out")
+    assert [row["number"] for row in rows] == list(range(64))
+    held = metrics["benchmarks"]["held"]
+    failed = [row for row in rows if "failure" in row]
+    assert 0 < len(failed) < 64 and sum(held["failures"].values()) == len(failed)
+    right = sum(row["correct"] for row in rows)
+    assert held["entries"][model]["metrics"]["accuracy"]["value"] == pytest.approx(right / 64)
+    said = "".join(f.read_text(encoding="utf-8") for f in (tmp_path / "out").iterdir())
+    assert "sk-tested" not in said + done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "flags", "said"),
     [
-        ("baseline:majority_question", "give --train as well"),
-        ("baseline:majority_qestion", "majority_question"),
-        ("nowhere/at/all", "nowhere/at/all"),
+        ("baseline:majority_question", [], "(--train)"),
+        ("baseline:majority_qestion", [], "majority_question"),
+        ("nowhere/at/all", [], "nowhere/at/all"),
+        ("https://host/v1#m", ["--mode=score"], "an endpoint only generates"),
+        ("https://host/v1", [], "https://host/v1#MODEL_NAME"),
+        ("baseline:uniform", ["--baselines=unifrom"], "uniform"),
     ],
 )
-def test_mistakes_are_one_line_and_write_nothing(evaluate, tmp_path, model, said):
-    done = evaluate(model)
+def test_mistakes_are_one_line_and_write_nothing(evaluate, tmp_path, model, flags, said):
+    done = evaluate(model, *flags)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert said in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_a_split_that_knows_the_answers_is_refused(evaluate, tmp_path):
+    done = evaluate("baseline:majority_question", f"--train={tmp_path / 'held.parquet'}")
+    assert done.returncode == 1
+    assert "64 of 64 rows of held are in the training split too" in done.stderr
+
+
+def test_an_endpoint_that_is_not_there_is_said_and_no_row_is_counted(evaluate, tmp_path):
+    done = evaluate("http://127.0.0.1:9/v1#m", "--attempts=1", "--stop_after=9")
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("error: 9 rows in a row failed")
+    assert not (tmp_path / "out" / "results.jsonl").exists()

@@ -1,0 +1,80 @@
+"""The command line of an evaluation: flags in, records of how examples are answered out."""
+
+from absl import flags
+
+from dvmap_jax.command import FolderParser, define_fields, record_from_flags
+from dvmap_jax.data.batches import DataConfig
+from dvmap_jax.evaluation.calls import CallConfig
+from dvmap_jax.evaluation.endpoint import EndpointConfig, endpoint_parts, is_endpoint
+from dvmap_jax.evaluation.evaluator import MODES, EvaluationConfig
+
+MODEL = flags.DEFINE_string(
+    "model", None, "Folder, GGUF file, baseline:NAME or URL#NAME.", required=True
+)
+BENCHMARK = flags.DEFINE_string("benchmark", None, "File or corpus folder.", required=True)
+OUTPUT = flags.DEFINE(FolderParser(), "output", None, "Folder for the results.", required=True)
+MODE = flags.DEFINE_enum("mode", None, MODES, "Default: score, of an endpoint generate.")
+TRAIN = flags.DEFINE_string("train", "", "Examples the baselines are fitted on.")
+BASELINES = flags.DEFINE_list("baselines", None, "Those that stand beside; default: all there are.")
+MAX_EXAMPLES = flags.DEFINE_integer("max_examples", 0, "Examples of a benchmark; 0 means all.")
+DTYPE = flags.DEFINE_string("dtype", "float32", "Precision of the computation.")
+SEED = flags.DEFINE_integer("seed", None, "Of the draws; an endpoint is sent one where given.")
+
+# Fields of these, whose docstrings say more.
+define_fields(DataConfig, "template", "system_prompt", "max_prompt_length")
+define_fields(EvaluationConfig, "normalize", "batch_size", "samples", "temperature", "max_tokens")
+define_fields(EndpointConfig, "choices_per_call", "top_logprobs", "extra")
+define_fields(CallConfig)
+
+
+def mode() -> str:
+    """How the model answers; ValueError where an endpoint is to score options."""
+    if not is_endpoint(MODEL.value):
+        return MODE.value or "score"
+    if MODE.value == "score":
+        raise ValueError("--mode=score needs the model here; an endpoint only generates")
+    return "generate"
+
+
+def data_config() -> DataConfig:
+    """How examples become prompts."""
+    found = flags.FLAGS
+    return DataConfig(
+        template=found.template,
+        system_prompt=found.system_prompt,
+        max_prompt_length=found.max_prompt_length,
+    )
+
+
+def evaluation_config() -> EvaluationConfig:
+    """How a model that is loaded here answers."""
+    found = flags.FLAGS
+    return EvaluationConfig(
+        modes=(mode(),),
+        normalize=found.normalize,
+        batch_size=found.batch_size,
+        max_examples=MAX_EXAMPLES.value,
+        max_generated=MAX_EXAMPLES.value,
+        samples=found.samples,
+        temperature=found.temperature,
+        max_tokens=found.max_tokens,
+        seed=SEED.value or 0,
+    )
+
+
+def endpoint_config() -> EndpointConfig:
+    """How the endpoint that --model names is asked."""
+    found = flags.FLAGS
+    url, name = endpoint_parts(MODEL.value)
+    return EndpointConfig(
+        url=url,
+        model=name,
+        samples=found.samples,
+        choices_per_call=found.choices_per_call,
+        temperature=found.temperature,
+        max_tokens=found.max_tokens,
+        seed=SEED.value,
+        top_logprobs=found.top_logprobs,
+        extra=found.extra,
+        calls=record_from_flags(CallConfig),
+    )
