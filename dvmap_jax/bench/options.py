@@ -7,10 +7,10 @@ import numpy as np
 
 from dvmap_jax.bench.flops import option_flops
 from dvmap_jax.bench.measure import measure
-from dvmap_jax.bench.peers import option_trees
+from dvmap_jax.bench.peers import option_batches
 from dvmap_jax.bench.settings import BenchConfig
 from dvmap_jax.bench.steps import SMALL
-from dvmap_jax.evaluation.evaluator import option_scorer
+from dvmap_jax.evaluation.scoring import option_scorer, option_scores
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 
@@ -37,10 +37,11 @@ def grid(
     rows = []
     for count in prompts:
         for number in options:
-            inputs = _task(config.option_groups, count, number, model.vocab_size)
+            batches = _task(config.option_groups, count, number, model.vocab_size)
 
-            def one(_, inputs=inputs):
-                jax.block_until_ready(score(params, *inputs))
+            def one(_, batches=batches):
+                for batch in batches:
+                    list(option_scores(score, params, batch))
 
             lengths = np.full((config.option_groups, count, number), OPTION)
             flops = option_flops(model, lengths, shared=SHARED, tail=TAIL)
@@ -51,7 +52,7 @@ def grid(
 
 
 def _task(groups: int, prompts: int, options: int, vocab_size: int):
-    """Trees of random tokens; a group's prompts begin with the same ones."""
+    """A batch of random tokens; a group's prompts begin with the same ones."""
     rng = np.random.default_rng([prompts, options])
 
     def draw(*shape):
@@ -59,4 +60,4 @@ def _task(groups: int, prompts: int, options: int, vocab_size: int):
 
     shared = np.repeat(draw(groups, 1, SHARED), prompts, axis=1)
     whole = np.concatenate([shared, draw(groups, prompts, TAIL)], axis=2)
-    return option_trees(whole, draw(groups, prompts, options, OPTION), SHARED)
+    return option_batches(whole, draw(groups, prompts, options, OPTION), size=groups)

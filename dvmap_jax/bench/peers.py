@@ -18,7 +18,14 @@ from dvmap_jax.bench.flops import forward_flops, option_flops, score_flops
 from dvmap_jax.bench.measure import measure
 from dvmap_jax.bench.settings import BenchConfig, peers_workload
 from dvmap_jax.bench.steps import Case, Steps, levels_of, rewards_of, rollout_batch
-from dvmap_jax.evaluation.evaluator import option_scorer
+from dvmap_jax.data.forests import fitting_shape
+from dvmap_jax.evaluation.scoring import (
+    ScoreBatch,
+    make_roots,
+    option_scorer,
+    option_scores,
+    score_batches,
+)
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level
@@ -181,14 +188,13 @@ class _Peers:
         w, size = self.w, min(self.config.option_groups, self.w.GROUPS)
         score = option_scorer(Transformer(self.model, self.config.compute))
         prompts, options = w.option_task()
-        inputs = option_trees(prompts, options, w.SHARED_LEN)
-        sums = np.zeros(options.shape[:3], np.float32)
+        batches = option_batches(prompts, options, size=size)
+        sums = np.zeros((w.GROUPS * w.PER_GROUP, w.OPTIONS))
 
         def one(_):
-            for start in range(0, len(prompts), size):
-                part = jax.tree.map(lambda x, start=start: x[start : start + size], inputs)
-                found = np.asarray(score(self.params, *part)).sum(axis=-1)
-                sums[start : start + size] = found.reshape(-1, *sums.shape[1:])
+            for batch in batches:
+                for number, found, _ in option_scores(score, self.params, batch):
+                    sums[number] = found
 
         times = measure(one, repeats=self.config.repeats)
         lengths = np.full(options.shape[:3], w.OPTION_LEN)
@@ -198,15 +204,19 @@ class _Peers:
         return {"options_shared": times | work, "options_mean": float(sums.mean())}
 
 
-def option_trees(prompts: np.ndarray, options: np.ndarray, shared: int):
-    """Levels and branches of prompts [G, N, T] that share tokens, with options [G, N, O, R]."""
-    groups, number, length = prompts.shape
-    levels = (
-        Level(prompts[:, :1, :shared], np.full((groups, 1), shared, np.int32)),
-        Level(prompts[:, :, shared:], np.full((groups, number), length - shared, np.int32)),
-    )
-    tokens = options.reshape(groups, -1, options.shape[-1])
-    return levels, Level(tokens, np.full(tokens.shape[:2], tokens.shape[2], np.int32))
+def option_batches(
+    prompts: np.ndarray, options: np.ndarray, *, size: int
+) -> tuple[ScoreBatch, ...]:
+    """Prompts [G, N, T] that begin alike in each group, with options [G, N, O, R].
+
+    Questions count through all groups, of which `size` are scored at a time.
+    """
+    groups, number, _ = prompts.shape
+    asked = [tuple(row) for row in prompts.reshape(groups * number, -1).tolist()]
+    rows = options.reshape(groups * number, *options.shape[2:]).tolist()
+    units = np.arange(groups * number).reshape(groups, number).tolist()
+    roots = make_roots(units, asked, [tuple(map(tuple, own)) for own in rows])
+    return score_batches(roots, units, shape=fitting_shape(roots), size=size)
 
 
 def _updates(steps: Steps, batch: RolloutBatch, config: BenchConfig):

@@ -31,6 +31,10 @@ class Answers:
         """Whether the row of this number is there."""
         return number in self._rows
 
+    def have(self, numbers: Iterable[int]) -> bool:
+        """Whether the rows of all these numbers are there."""
+        return all(map(self.has, numbers))
+
     def add(self, rows: Iterable[Row]) -> None:
         """Takes new rows, in the journal when it returns; rows that are there are left as they are.
 

@@ -1,27 +1,28 @@
 """A model's answers to held-out examples: exact option probabilities, or generated and read."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 import pandas as pd
 
-from dvmap_jax.data.batches import DataConfig, archetype_units, prompt_tokens
+from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.data.tokenizer import Tokenizer
-from dvmap_jax.data.trees import PromptTree, TokenRows, bucket, pad_rows, prompt_tree, stack_trees
 from dvmap_jax.evaluation.answers import Answers
 from dvmap_jax.evaluation.journal import Journal, Row, identity
+from dvmap_jax.evaluation.prepared import Benchmark, PromptBatch, prepare_benchmark
 from dvmap_jax.evaluation.samples import generated_row
+from dvmap_jax.evaluation.scoring import option_scorer, option_scores
 from dvmap_jax.model.decode import make_decoder
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level, branch_logprobs
-from dvmap_jax.sharding import put_rows, read_rows, rows_on_mesh
+from dvmap_jax.model.tree import Level
+from dvmap_jax.sharding import put_rows, read_rows
 from dvmap_jax.survey.corpus import Example
-from dvmap_jax.survey.prompts import option_completion
 
 MODES = ("score", "generate")
+NORMALIZE = ("sum", "mean", "contrast")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +31,11 @@ class EvaluationConfig:
 
     `max_examples` (scored) and `max_generated` bound the examples, 0 means all of them.
 
-    `normalize` divides an option's log-probability by its number of tokens ("mean") or
-    not ("sum"). `batch_size` counts archetypes; where a mesh does not divide it, the next number
-    that it divides is taken.
+    `normalize` leaves an option's log-probability as it is ("sum"), divides it by its number of
+    tokens ("mean") or subtracts that of the same option where the question is asked of nobody in
+    particular ("contrast"; domain-conditional PMI, Holtzman et al. 2021, arXiv:2104.08315).
+    `batch_size` counts archetypes; where a mesh does not divide it, the next number that it
+    divides is taken.
     """
 
     modes: tuple[str, ...] = ("score",)
@@ -49,8 +52,8 @@ class EvaluationConfig:
     def __post_init__(self):
         if not self.modes or not set(self.modes) <= set(MODES):
             raise ValueError(f"evaluation.modes is {self.modes!r}; use one or both of {MODES}")
-        if self.normalize not in ("sum", "mean"):
-            raise ValueError(f"evaluation.normalize is {self.normalize!r}; use 'sum' or 'mean'")
+        if self.normalize not in NORMALIZE:
+            raise ValueError(f"evaluation.normalize is {self.normalize!r}; use one of {NORMALIZE}")
         for name in ("batch_size", "questions", "samples", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"evaluation.{name} is {getattr(self, name)}; it must be positive")
@@ -58,37 +61,6 @@ class EvaluationConfig:
             raise ValueError(
                 "evaluation.max_examples, max_generated and temperature cannot be negative"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationBatch:
-    """Prompts of a few archetypes as a tree, and the number of each row's example (-1: none)."""
-
-    levels: tuple[TokenRows, ...]
-    numbers: np.ndarray
-
-    @property
-    def asked(self) -> list[int]:
-        """The numbers of the examples that are there."""
-        return self.numbers[self.numbers >= 0].tolist()
-
-
-@dataclasses.dataclass(frozen=True)
-class Benchmark:
-    """Examples and their prompts as batches of trees, to be answered any number of times.
-
-    `options` are the most a question has and the tokens they are padded to, as they are scored.
-    """
-
-    name: str
-    examples: Sequence[Example]
-    batches: tuple[EvaluationBatch, ...]
-    options: tuple[int, int]
-
-    @property
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Rows of each level below a root, and the tokens they are padded to."""
-        return tuple(level.tokens.shape[1:] for level in self.batches[0].levels)
 
 
 class Evaluator:
@@ -106,7 +78,7 @@ class Evaluator:
         """`decoder` is the model in the layout that completions are drawn under."""
         self.tokenizer, self.config, self.data = tokenizer, config, data
         sampling = generation_sampling(config)
-        self.logprobs = option_scorer(model)
+        self.score = option_scorer(model)
         self.decode = make_decoder(decoder or model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
     def __call__(
@@ -121,17 +93,16 @@ class Evaluator:
         """One row an example, by number: its identity, what was predicted, whether it is correct.
 
         Rows that the journal has are not answered again; new ones are in it batch by batch.
-        `progress` is told the number of examples answered. In "score" mode a row has
-        `probabilities` over its options; in "generate" mode those of `generated_row`. The draws
-        of a row depend on its number and the seed alone. Every process gives all rows; the
-        journal is that of process 0.
+        `progress` is told the number of examples answered. In "score" mode a row has `logprobs`,
+        its options' log-probabilities (nats) as `normalize` has them, and `probabilities`, their
+        softmax; in "generate" mode what `generated_row` gives. The draws of a row depend on its
+        number and the seed alone. Every process gives all rows; the journal is that of process 0.
         """
-        answer = {"score": self._score, "generate": self._generate}[mode]
         answers = Answers(benchmark.name, journal)
-        for batch in benchmark.batches:
-            if not all(answers.has(number) for number in batch.asked):
-                answers.add(answer(params, benchmark, batch))
-                progress(len(answers))
+        answered = {"score": self._scored, "generate": self._drawn}[mode]
+        for rows in answered(params, benchmark, answers):
+            answers.add(rows)
+            progress(len(answers))
         return answers.table()
 
     def prepare(self, examples: Sequence[Example], *, name: str = "heldout") -> Benchmark:
@@ -139,86 +110,44 @@ class Evaluator:
 
         ValueError where a prompt is over-long or a question has not two options.
         """
-        self._check_options(examples, name)
-        batches = tuple(self._batches(examples))
-        lists = {example.option_list for example in examples}
-        texts = sorted({self._option(option) for options in lists for option in options})
-        longest = max(len(row) for row in self.tokenizer.encode_batch(texts))
-        return Benchmark(name, examples, batches, (max(map(len, lists)), bucket(longest)))
+        how = {"questions": self.config.questions, "batch_size": self.config.batch_size}
+        contrast = self.config.normalize == "contrast"
+        return prepare_benchmark(
+            examples, self.tokenizer, self.data, name=name, contrast=contrast, **how
+        )
 
-    @staticmethod
-    def _check_options(examples: Sequence[Example], name: str) -> None:
-        if not examples:
-            raise ValueError(f"benchmark {name!r} has no examples; name a file that has some")
-        for number, example in enumerate(examples):
-            if len(example.option_list) < 2:
-                raise ValueError(
-                    f"benchmark {name!r} row {number} ({example.question_id}, {example.country}): "
-                    f"the column Options holds {example.options!r}, {len(example.option_list)} "
-                    "option; a question needs two or more: correct or remove the row"
-                )
+    def _scored(self, params, benchmark: Benchmark, answers: Answers) -> Iterator[list[Row]]:
+        """Rows of batches that are not all answered."""
+        batches = [batch for batch in benchmark.scored if not answers.have(batch.numbers)]
+        alone = {
+            number: sums
+            for batch in (benchmark.scored_of_nobody if batches else ())
+            for number, sums, _ in option_scores(self.score, params, batch)
+        }
+        for batch in batches:
+            rows = []
+            for number, sums, lengths in option_scores(self.score, params, batch):
+                if self.config.normalize == "mean":
+                    sums = sums / lengths
+                if alone:
+                    sums = sums - alone[benchmark.nobody[number]]
+                rows.append(_scored_row(benchmark, number, sums))
+            yield rows
 
-    def _option(self, option: str) -> str:
-        """What is scored of an option."""
-        return option_completion(option, template=self.data.template)
+    def _drawn(self, params, benchmark: Benchmark, answers: Answers) -> Iterator[list[Row]]:
+        """Rows of batches that are not all answered."""
+        for batch in benchmark.drawn:
+            if not answers.have(batch.numbers):
+                yield self._completions(params, benchmark, batch)
 
-    def _batches(self, examples: Sequence[Example]):
-        units = archetype_units(examples, self.config.questions)
-        tokens = prompt_tokens(examples, self.tokenizer, self.data)
-        self._check_lengths(examples, tokens)
-        trees = [prompt_tree([tokens[i] for i in unit], share=True) for unit in units]
-        sizes = _sizes(trees)
-        branches = max(len(unit) for unit in units)
-        batch_size = rows_on_mesh(self.config.batch_size)
-        for start in range(0, len(units), batch_size):
-            part = slice(start, start + batch_size)
-            padding = batch_size - len(units[part])
-            numbers = np.full((batch_size, branches), -1)
-            for row, unit in enumerate(units[part]):
-                numbers[row, : len(unit)] = unit
-            absent = [PromptTree((), ())] * padding
-            levels = stack_trees([*trees[part], *absent], branches=branches, sizes=sizes)
-            yield EvaluationBatch(levels, numbers)
-
-    def _check_lengths(self, examples, tokens):
-        limit = self.data.max_prompt_length
-        for number, row in enumerate(tokens):
-            if len(row) > limit:
-                raise ValueError(
-                    f"held-out example {number} ({examples[number].question_id}, "
-                    f"{examples[number].country}) has a prompt of {len(row)} tokens, over "
-                    f"data.max_prompt_length = {limit}; raise it"
-                )
-
-    def _score(self, params, benchmark: Benchmark, batch: EvaluationBatch) -> list[Row]:
-        (options, size), examples = benchmark.options, benchmark.examples
-        texts = [
-            self._option(option)
-            for number in batch.numbers.flat
-            for option in _padded(examples[number].option_list if number >= 0 else (), options)
-        ]
-        encoded = [row if text else [] for row, text in self._encoded(texts)]
-        B, N = batch.numbers.shape
-        branches = pad_rows(encoded, (B, N * options, size))
-        inputs = put_rows((_levels(batch.levels), Level(*branches)))
-        logprobs = read_rows(self.logprobs(params, *inputs))
-        counted = np.arange(size) < branches.lengths[..., None]
-        sums = np.where(counted, logprobs, 0).sum(axis=-1)
-        if self.config.normalize == "mean":
-            sums = sums / np.maximum(branches.lengths, 1)
-        rows = zip(batch.numbers.flat, sums.reshape(B * N, options), strict=True)
-        return [_scored(benchmark, n, row) for n, row in rows if n >= 0]
-
-    def _encoded(self, texts):
-        return zip(self.tokenizer.encode_batch(texts), texts, strict=True)
-
-    def _generate(self, params, benchmark: Benchmark, batch: EvaluationBatch) -> list[Row]:
+    def _completions(self, params, benchmark: Benchmark, batch: PromptBatch) -> list[Row]:
         samples = self.config.samples
-        B, N = batch.numbers.shape
-        rows = np.maximum(batch.numbers, 0)[..., None] * samples + np.arange(samples)
+        B, N = batch.grid.shape
+        rows = np.maximum(batch.grid, 0)[..., None] * samples + np.arange(samples)
         rows = rows.reshape(B, N * samples).astype(np.int32)
         key = jax.random.fold_in(jax.random.key(self.config.seed), 2)  # 2: the purpose "evaluate"
-        drawn = read_rows(self.decode(params, *put_rows((_levels(batch.levels), rows)), key))
+        levels = tuple(Level(*level) for level in batch.levels)
+        drawn = read_rows(self.decode(params, *put_rows((levels, rows)), key))
         tokens = drawn.tokens.reshape(B * N, samples, -1)
         lengths = drawn.lengths.reshape(B * N, samples)
         ended = drawn.ended.reshape(B * N, samples)
@@ -230,7 +159,7 @@ class Evaluator:
                 texts=self.tokenizer.decode_rows(tokens[i], lengths[i]),
                 truncated=~ended[i],
             )
-            for i, n in enumerate(batch.numbers.flat)
+            for i, n in enumerate(batch.grid.flat)
             if n >= 0
         ]
 
@@ -238,15 +167,6 @@ class Evaluator:
 def generation_sampling(config: EvaluationConfig) -> SamplingConfig:
     """How completions are drawn in an evaluation."""
     return SamplingConfig(temperature=config.temperature, max_tokens=config.max_tokens)
-
-
-def option_scorer(model: Transformer):
-    """`score(params, levels, branches) -> [B, M, R]`: log-probabilities of options, compiled."""
-
-    def score_options(params, levels, branches):
-        return branch_logprobs(model, params, levels, branches)[0]
-
-    return jax.jit(score_options)
 
 
 def chosen(
@@ -262,24 +182,9 @@ def chosen(
     return sorted(examples, key=lambda example: rank[example.archetype])[:count]
 
 
-def _levels(levels: tuple[TokenRows, ...]) -> tuple[Level, ...]:
-    return tuple(Level(*level) for level in levels)
-
-
-def _sizes(trees: Sequence[PromptTree]) -> tuple[int, int]:
-    trunk = max(len(tree.trunk) for tree in trees)
-    branch = max(len(row) for tree in trees for row in tree.branches)
-    return bucket(max(trunk, 1)), bucket(branch)
-
-
-def _padded(options: tuple[str, ...], size: int) -> tuple[str, ...]:
-    return options + ("",) * (size - len(options))
-
-
-def _scored(benchmark: Benchmark, number: int, sums: np.ndarray) -> Row:
-    """Softmax of the options' log-probabilities; the first of equal ones is predicted."""
+def _scored_row(benchmark: Benchmark, number: int, sums: np.ndarray) -> Row:
+    """Softmax of the options' scores; the first of equal ones is predicted."""
     example = benchmark.examples[number]
-    sums = sums[: len(example.option_list)].astype(np.float64)
     weights = np.exp(sums - sums.max())
     best = int(np.argmax(sums))
     return identity(example, benchmark=benchmark.name, number=number) | {

@@ -29,6 +29,15 @@ class LayerBlock(NamedTuple):
     scales: tuple[Float[Array, "B Ni K S"], Float[Array, "B Ni K S"]] | None = None
 
 
+class Reach(NamedTuple):
+    """What stands once in a row for several branches: the place in it up to which a token is seen.
+
+    Rows hold trees depth first, so that `ends` are where a token's descendants end.
+    """
+
+    ends: Int[Array, "B N T"]
+
+
 class Partial(NamedTuple):
     """Attention over a part of the keys, before the parts are merged by log-sum-exp."""
 
@@ -43,7 +52,7 @@ def attend(
     keys: Float[Array, "B N K T H"],
     values: Float[Array, "B N K T H"],
     context: tuple[LayerBlock, ...],
-    segments: Int[Array, "B N T"] | None = None,
+    segments: Int[Array, "B N T"] | Reach | None = None,
     query_chunk: int = 0,
     attention: str = "xla",
     layout: str = "update",
@@ -53,11 +62,13 @@ def attend(
     M is the number of query heads, a multiple of the K key/value heads. A block of
     `context` has Ni rows, Ni dividing N: branch n reads row n // (N / Ni) of it. Scores,
     softmax and sums are at least float32. Where rows hold several branches one after the other,
-    `segments` numbers them, and a token sees only its own. At most `query_chunk` of the T queries
-    (0: all) are scored at a time, and scored again for the gradient, so that scores of T x T
-    never exist. Where `attention` and the devices give a fused kernel (flash.py), it does the same.
+    `segments` numbers them, and a token sees only its own; where rows hold trees, it is their
+    `Reach`. At most `query_chunk` of the T queries (0: all) are scored at a time, and scored again
+    for the gradient, so that scores of T x T never exist. Where `attention` and the devices give a
+    fused kernel (flash.py), it does the same, but for trees.
     """
-    kernel = pick_kernel(attention, query, segments)
+    trees = isinstance(segments, Reach)
+    kernel = None if trees else pick_kernel(attention, query, segments)
     if kernel:
         own = {"keys": keys, "values": values, "segments": segments}
         return flash_attend(kernel, query, context=context, layout=layout, **own)
@@ -125,8 +136,11 @@ def _over_self(query: Float[Array, "B N K G T H"], own: LayerBlock, segments, st
             keys=own.keys[:, :, :, : start + T], values=own.values[:, :, :, : start + T]
         )
     S = own.keys.shape[3]
-    seen = start + jnp.arange(T)[:, None] >= jnp.arange(S)
-    if segments is not None:
+    places = start + jnp.arange(T)[:, None]
+    seen = places >= jnp.arange(S)
+    if isinstance(segments, Reach):
+        seen = (seen & (places < segments.ends[:, :, None, :S]))[:, :, None, None]
+    elif segments is not None:
         rows = jax.lax.dynamic_slice_in_dim(segments, start, T, axis=2)
         seen = (seen & (rows[..., None] == segments[:, :, None, :S]))[:, :, None, None]
     seen = jnp.broadcast_to(seen, (*seen.shape[:-3], G, T, S) if seen.ndim > 2 else (G, T, S))

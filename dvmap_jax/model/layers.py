@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from dvmap_jax.model.attention import LayerBlock, attend
+from dvmap_jax.model.attention import LayerBlock, Reach, attend
 from dvmap_jax.model.config import ModelConfig, RopeScaling
 from dvmap_jax.sharding import constrain
 
@@ -150,7 +150,7 @@ class Attention(nnx.Module):
         rope: tuple[Array, Array],
         context: tuple[LayerBlock, ...],
         how: How,
-        segments: Int[Array, "B N T"] | None = None,
+        segments: Int[Array, "B N T"] | Reach | None = None,
     ) -> tuple[Float[Array, "B N T D"], Float[Array, "B N K T H"], Float[Array, "B N K T H"]]:
         q = self._heads(self.q(x), self.config.num_heads, "heads", how)
         k = self._heads(self.k(x), self.config.num_kv_heads, "kv_heads", how)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx, struct
 from jaxtyping import Array, Float, Int
 
-from dvmap_jax.model.attention import LayerBlock
+from dvmap_jax.model.attention import LayerBlock, Reach
 from dvmap_jax.model.config import ComputeConfig, ModelConfig
 from dvmap_jax.model.flash import KEPT_NAME
 from dvmap_jax.model.layers import How, Layer, RMSNorm, Table, full_precision, rope_angles
@@ -127,14 +127,14 @@ class Transformer:
         positions: Int[Array, "B N T"],
         lengths: Int[Array, "B N"],
         context: tuple[Block, ...] = (),
-        segments: Int[Array, "B N T"] | None = None,
+        segments: Int[Array, "B N T"] | Reach | None = None,
     ) -> tuple[Float[Array, "B N T D"], Block]:
         """Hidden states (after the last norm) of new tokens and their own block.
 
         `context` holds the ancestors' blocks, [B, Ni] rows each with Ni dividing N; a
         branch sees their valid tokens and, causally, its own. Tokens beyond `lengths`
         give numbers that mean nothing. `segments` numbers the branches that share a row; a
-        token sees those of its own number alone.
+        token sees those of its own number alone. Where rows hold trees, it is their `Reach`.
         """
         rope = rope_angles(positions, frequencies_of(self.config))
         how = How(self.layout, self.compute.attention_chunk, self.compute.attention)

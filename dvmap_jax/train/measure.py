@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from dvmap_jax.config import RunConfig
+from dvmap_jax.data.forests import ForestShape
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.evaluation.evaluator import MODES, Evaluator, chosen
 from dvmap_jax.evaluation.metrics import accuracy_metrics, mean_interval
@@ -14,6 +15,7 @@ from dvmap_jax.rl.rewards import RewardConfig, reward_terms
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.train.log import Log
 
+Rows = tuple[tuple[int, int], ...]  # of each level below a root, and the tokens they have
 EVALUATION = {mode: f"evaluation: {mode}" for mode in MODES}  # names of programs
 
 
@@ -41,18 +43,20 @@ class Measurement:
     @property
     def functions(self) -> dict[str, Any]:
         """What evaluations compile, by the names that the run's programs have."""
-        made = {"score": self._evaluator.logprobs, "generate": self._evaluator.decode}
+        made = {"score": self._evaluator.score, "generate": self._evaluator.decode}
         return {EVALUATION[mode]: made[mode] for mode in self._benchmarks}
 
     @property
-    def shapes(self) -> dict[str, tuple[tuple[int, int], ...]]:
-        """By mode, rows of each level below a root and the tokens they are padded to."""
-        return {mode: benchmark.shapes for mode, benchmark in self._benchmarks.items()}
+    def drawn(self) -> Rows:
+        """Rows of each level below a root and the tokens they are padded to, where it draws."""
+        found = self._benchmarks.get("generate")
+        return found.drawn_shapes if found else ()
 
     @property
-    def options(self) -> tuple[int, int]:
-        """The most options that a scored question has, and the tokens they are padded to."""
-        return self._benchmarks["score"].options if "score" in self._benchmarks else (0, 0)
+    def scored(self) -> ForestShape | None:
+        """The sizes of a root, where it scores."""
+        found = self._benchmarks.get("score")
+        return found.scored_shape if found else None
 
     def __call__(self, params: dict, log: Log) -> dict[str, float]:
         """Metrics named `eval/MODE/...`."""

@@ -9,18 +9,21 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from dvmap_jax.config import RunConfig
+from dvmap_jax.data.forests import ForestShape, padded
 from dvmap_jax.data.packing import row_numbers
 from dvmap_jax.data.trees import bucket
-from dvmap_jax.evaluation.evaluator import generation_sampling, option_scorer
+from dvmap_jax.evaluation.evaluator import generation_sampling
+from dvmap_jax.evaluation.scoring import option_scorer
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.decode import make_decoder
+from dvmap_jax.model.forest import Forest
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level, PackedLevel
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
 from dvmap_jax.sharding import divided_into, replicated, row_sharding, rows_on_mesh
 from dvmap_jax.train.costs import TreeShape, Work, decode_work, forward_flops, update_work
-from dvmap_jax.train.measure import EVALUATION
+from dvmap_jax.train.measure import EVALUATION, Rows
 from dvmap_jax.train.micro import roots_at_a_time
 from dvmap_jax.train.placement import placed_reference, placed_state, update_of
 from dvmap_jax.train.sources import OLD, REFERENCE, ROLLOUT, packed_name, run_scorer
@@ -51,17 +54,14 @@ class Program:
         return self.function.lower(*self.arguments)
 
 
-Rows = tuple[tuple[int, int], ...]  # of each level below a root, and the tokens they have
-
-
 @dataclasses.dataclass(frozen=True)
 class Shapes:
-    """Padded sizes of a run's trees: its prompts, completions, and evaluations by mode."""
+    """Padded sizes of a run's trees: its prompts, completions, and evaluations of either mode."""
 
     prompts: Rows
     completion: int
-    evaluations: Mapping[str, Rows]
-    options: tuple[int, int]
+    drawn: Rows
+    scored: ForestShape | None
 
 
 def longest_shapes(config: RunConfig) -> Shapes:
@@ -74,8 +74,14 @@ def longest_shapes(config: RunConfig) -> Shapes:
     return Shapes(
         ((1, bucket(longest)),) if alone else (trunk, (data.questions, question)),
         config.sampling.max_tokens,
-        {mode: (trunk, (evaluation.questions, question)) for mode in evaluation.modes},
-        (OPTIONS, bucket(OPTION_TOKENS)),
+        (trunk, (evaluation.questions, question)),
+        ForestShape(
+            trunk=trunk[1],
+            rows=evaluation.questions,
+            size=padded(question + OPTIONS * OPTION_TOKENS),
+            places=evaluation.questions * OPTIONS * OPTION_TOKENS,
+            targets=evaluation.questions * OPTIONS * OPTION_TOKENS,
+        ),
     )
 
 
@@ -235,19 +241,22 @@ class _Programs:
         return Work(flops, 0.0)
 
     def _score(self) -> Program:
-        name, shape = EVALUATION["score"], self.shapes.evaluations["score"]
-        rows = rows_on_mesh(self.config.evaluation.batch_size)
-        levels = self._trunk(rows, shape)
-        options, size = self.shapes.options
-        branches = self._level(rows, shape[-1][0] * options, size)
-        arguments = (self.state.params, levels, branches)
-        work = self._scoring(levels, branches)
+        name, shape = EVALUATION["score"], self.shapes.scored
+        roots = rows_on_mesh(self.config.evaluation.batch_size)
+        levels = self._trunk(roots, ((1, shape.trunk),))
+        laid = self._rows(roots, shape.rows, shape.size)
+        places, targets = (self._rows(roots, size) for size in (shape.places, shape.targets))
+        forest = Forest(laid, laid, laid, places, self._rows(roots), targets, targets)
+        tree = self._tree(levels, shape.rows, shape.size)
+        flops = roots * forward_flops(self.model.config, tree, scored=shape.places)
         function = self._function(name, lambda: option_scorer(self.model))
+        arguments = (self.state.params, levels, forest)
+        work = Work(flops, 0.0)
         return Program(name, function, arguments, self._besides_params(), work, False)
 
     def _generate(self) -> Program:
         evaluation = self.config.evaluation
         rows = rows_on_mesh(evaluation.batch_size)
-        levels = self._trunk(rows, self.shapes.evaluations["generate"])
+        levels = self._trunk(rows, self.shapes.drawn)
         sampling = generation_sampling(evaluation)
         return self._decode(EVALUATION["generate"], levels, sampling, evaluation.samples)

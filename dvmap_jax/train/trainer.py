@@ -98,7 +98,7 @@ def run(
     update = update_of(config, model, placed)
     measure = Measurement(config, model, start.tokenizer, corpus.heldout)
     longest = batches.longest(corpus.train)
-    shapes = Shapes(prompts.shapes, longest, measure.shapes, measure.options)
+    shapes = Shapes(prompts.shapes, longest, measure.drawn, measure.scored)
     functions = {**batches.functions, UPDATE: update, **measure.functions}
     kinds = {"shapes": shapes, "functions": functions, "packed": True}
     found = programs(config, start.config, mesh, **kinds)

@@ -1,0 +1,58 @@
+"""Trees below a trunk laid out in rows: one pass gives the log-probability of every token asked."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dvmap_jax.model.attention import Reach
+from dvmap_jax.model.totals import log_totals
+from dvmap_jax.model.transformer import Block, Transformer
+from dvmap_jax.model.tree import Level, extend_level, start_positions
+
+
+class Forest(NamedTuple):
+    """Trees of tokens below each of B roots, depth first in N rows of S tokens.
+
+    What branches share stands once: token t is seen by those from t up to `ends` of its row.
+    `depths` counts the tokens above one up to its root. Of a root's N x S tokens the first `counts`
+    of `places` have states that predict; `targets` are the tokens predicted, each by the state
+    that `sources` names among `places`.
+    """
+
+    tokens: Int[Array, "B N S"]
+    depths: Int[Array, "B N S"]
+    ends: Int[Array, "B N S"]
+    places: Int[Array, "B P"]
+    counts: Int[Array, " B"]
+    targets: Int[Array, "B K"]
+    sources: Int[Array, "B K"]
+
+
+def forest_logprobs(
+    model: Transformer, params: dict, levels: tuple[Level, ...], forest: Forest
+) -> Float[Array, "B K"]:
+    """Log-probability of each target; the trunk, if any, is computed once, and so is every token.
+
+    Without gradient.
+    """
+    context: tuple[Block, ...] = ()
+    for level in levels:
+        context = (*context, extend_level(model, params, level, context)[1])
+    B, N, S = forest.tokens.shape
+    starts = jnp.broadcast_to(start_positions(context, N), (B, N))
+    positions = starts[..., None] + forest.depths
+    lengths, reach = jnp.full((B, N), S), Reach(forest.ends)
+    hidden, _ = model.extend(params, forest.tokens, positions, lengths, context, reach)
+    states = _picked(hidden.reshape(B, N * S, -1), forest.places)
+    head = model.head(params)
+    how = {"chunk": model.compute.logprob_chunk, "layout": model.layout}
+    totals = log_totals(states, head, forest.counts, **how)
+    wide = jnp.promote_types(states.dtype, jnp.float32)
+    sources = _picked(states, forest.sources)
+    chosen = jnp.einsum("bkd,bkd->bk", sources, head[forest.targets], preferred_element_type=wide)
+    return chosen - jnp.take_along_axis(totals, forest.sources, axis=1)
+
+
+def _picked(rows: Float[Array, "B T D"], places: Int[Array, "B P"]) -> Float[Array, "B P D"]:
+    return jnp.take_along_axis(rows, places[..., None], axis=1)
