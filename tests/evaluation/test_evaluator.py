@@ -51,25 +51,54 @@ def continuation_logprobs(params, prompt, completion) -> np.ndarray:
     return table[np.arange(len(prompt) - 1, len(prompt) + len(completion) - 1), completion]
 
 
-@pytest.mark.parametrize("normalize", ["sum", "mean"])
+def option_rows(params, tokenizer, example) -> list[np.ndarray]:
+    """For each option of an example the log-probability of each of its tokens."""
+    (prompt,) = prompt_tokens([example], tokenizer, DATA)
+    texts = [option_completion(option, template="answer") for option in example.option_list]
+    return [continuation_logprobs(params, prompt, row) for row in tokenizer.encode_batch(texts)]
+
+
+@pytest.mark.parametrize("normalize", ["sum", "mean", "contrast"])
 def test_scores_are_those_of_plain_rows(params, tokenizer, normalize):
     found = evaluate(params, tokenizer, mode="score", normalize=normalize, batch_size=2)
     assert found["number"].tolist() == list(range(len(EXAMPLES)))
-    prompts = prompt_tokens(EXAMPLES, tokenizer, DATA)
     for number in range(0, len(EXAMPLES), 9):
         example = EXAMPLES[number]
-        texts = [option_completion(o, template="answer") for o in example.option_list]
-        rows = [
-            continuation_logprobs(params, prompts[number], tokens)
-            for tokens in tokenizer.encode_batch(texts)
-        ]
-        expected = np.array([row.sum() if normalize == "sum" else row.mean() for row in rows])
-        np.testing.assert_allclose(found["logprobs"][number], expected, rtol=1e-4)
+        rows = option_rows(params, tokenizer, example)
+        expected = np.array([row.mean() if normalize == "mean" else row.sum() for row in rows])
+        if normalize == "contrast":
+            nobody = option_rows(params, tokenizer, dataclasses.replace(example, attributes=()))
+            expected -= [row.sum() for row in nobody]
+        np.testing.assert_allclose(found["logprobs"][number], expected, rtol=1e-4, atol=1e-4)
         shares = np.exp(expected) / np.exp(expected).sum()
         np.testing.assert_allclose(found["probabilities"][number], shares, atol=1e-4)
         best = example.option_list[expected.argmax()]
         assert found["predicted"][number] == best
         assert found["correct"][number] == (best == example.answer)
+
+
+def test_contrast_leaves_nothing_to_choose_where_nobody_is_asked(params, tokenizer):
+    """The question alone against itself: every option scores 0, all are as likely."""
+    config = EvaluationConfig(normalize="contrast", batch_size=3)
+    evaluator = Evaluator(MODEL, tokenizer, config=config, data=DATA)
+    nobody = [dataclasses.replace(example, attributes=()) for example in EXAMPLES[:20]]
+    benchmark = evaluator.prepare([*nobody, *EXAMPLES[20:40]])
+    assert len(benchmark.prompts) == 40 + len({example.question for example in EXAMPLES[:40]})
+    found = evaluator(params, benchmark, mode="score")
+    for example, scores, shares in zip(
+        nobody, found["logprobs"], found["probabilities"], strict=False
+    ):
+        np.testing.assert_allclose(scores, 0, atol=1e-4)
+        np.testing.assert_allclose(shares, 1 / len(example.option_list), atol=1e-4)
+    assert max(abs(score) for scores in found["logprobs"][20:] for score in scores) > 0.1
+
+
+def test_contrast_needs_a_template_that_can_ask_nobody(tokenizer):
+    config = EvaluationConfig(normalize="contrast")
+    data = dataclasses.replace(DATA, template="released")
+    evaluator = Evaluator(MODEL, tokenizer, config=config, data=data)
+    with pytest.raises(ValueError, match="'released' cannot: use 'answer' or 'reasoning'"):
+        evaluator.prepare(EXAMPLES)
 
 
 def test_batch_size_and_questions_a_tree_change_no_score(params, tokenizer):

@@ -27,7 +27,9 @@ class StopError(Exception):
 
 @pytest.fixture(scope="module")
 def evaluator(tokenizer):
-    config = EvaluationConfig(temperature=1.0, samples=2, max_tokens=6, batch_size=2)
+    """Scores by contrast, for which what was left out has to be asked of nobody again."""
+    drawn = {"temperature": 1.0, "samples": 2, "max_tokens": 6}
+    config = EvaluationConfig(normalize="contrast", batch_size=2, **drawn)
     return Evaluator(MODEL, tokenizer, config=config, data=DATA)
 
 
