@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.phrases import description, facts
 
-TEMPLATES = ("reasoning", "answer", "released")
+# The same request in other words, by the template that the completions' form is named after.
+REWORDED = {
+    "reasoning": ("reasoning_reworded_1", "reasoning_reworded_2"),
+    "answer": ("answer_reworded_1", "answer_reworded_2"),
+}
+FIXED = ("released",)  # prompts that stand in the corpus
+FAMILIES = {name: family for family, names in REWORDED.items() for name in (family, *names)}
+TEMPLATES = ("reasoning", "answer", *FIXED, *(n for names in REWORDED.values() for n in names))
 
 _ORIGINAL = "Respond in the following format:|<reasoning>|{}|</reasoning>|<answer>|{}|</answer>|"
 SYSTEM_PROMPTS = {
@@ -48,6 +55,73 @@ Tea
 """
 QUESTION_PART = "Question: {question}\nOptions: {options}"
 
+# What begins a prompt, and how it ends with the question.
+FORMS = {
+    "answer": (ANSWER_PROMPT, QUESTION_PART),
+    "answer_reworded_1": (
+        """\
+{description}
+How would this person reply to the survey? Give the reply by repeating one of the options word \
+for word, like this: <answer>OPTION</answer>
+
+""",
+        "The survey asks: {question}\nOne of: {options}",
+    ),
+    "answer_reworded_2": (
+        """\
+A survey interview. About the person who is asked: {description}
+Write what the person picks from the list, unchanged, between <answer> and </answer>.
+
+""",
+        "Item: {question}\nList: {options}",
+    ),
+    "reasoning": (REASONING_PROMPT, QUESTION_PART),
+    "reasoning_reworded_1": (
+        """\
+{description}
+
+A survey puts a question to this person. Find out, in three stages, which reply the person gives.
+First, go through all that is known of the person, from country and life stage to income, \
+religion and language, and note briefly what each point suggests here.
+Second, go through the replies on offer and note what makes each one likely or unlikely.
+Third, settle on the single most fitting reply and repeat it exactly as it is written.
+The first two stages go inside <reasoning> and </reasoning>, the reply by itself inside <answer> \
+and </answer>. Suppose the question were "Bus or train?" and the replies "Bus, Train":
+<reasoning>
+Country: trains reach every town there. Family: children travel more easily by train.
+Bus: it is cheap. Train: it is faster.
+</reasoning>
+<answer>
+Train
+</answer>
+
+""",
+        "The survey asks: {question}\nReplies: {options}",
+    ),
+    "reasoning_reworded_2": (
+        """\
+A survey interview. About the person who is asked: {description}
+
+Say what this person replies, thinking before you decide:
+- Person: for the country, life stage, family, education, work, income, religion and language, \
+one remark each on how it bears on the item.
+- List: for every entry of the list, one remark for it and one against it.
+- Decision: the one entry this person picks, letter by letter as in the list.
+Put the remarks between <reasoning> and </reasoning>, and the decision alone between <answer> and \
+</answer>. An example, for the item "Sea or mountains?" and the list "Sea, Mountains":
+<reasoning>
+Country: it has a long coast. Income: either can be reached cheaply.
+Sea: it is close by. Mountains: they are cooler in summer.
+</reasoning>
+<answer>
+Sea
+</answer>
+
+""",
+        "Item: {question}\nList: {options}",
+    ),
+}
+
 
 def messages(example: Example, *, template: str, system_prompt: str) -> list[dict[str, str]]:
     """Chat messages of an example; `system_prompt` names one of SYSTEM_PROMPTS."""
@@ -63,7 +137,7 @@ def messages(example: Example, *, template: str, system_prompt: str) -> list[dic
 def user_prompt(example: Example, *, template: str) -> str:
     """The text put to the model as the user's."""
     _check(template)
-    if template == "released":
+    if template in FIXED:
         if not example.prompt:
             raise ValueError(
                 f"example {example.question_id} ({example.country}) has no released prompt; "
@@ -71,25 +145,32 @@ def user_prompt(example: Example, *, template: str) -> str:
             )
         return example.prompt
     return archetype_part(example.attributes, template=template) + question_part(
-        example.question, example.option_list
+        example.question, example.option_list, template=template
     )
 
 
 def archetype_part(attributes: Sequence[str], *, template: str) -> str:
     """The beginning of every prompt to an archetype, up to the question."""
-    form = ANSWER_PROMPT if template == "answer" else REASONING_PROMPT
-    return form.format(description=description(attributes))
+    return FORMS[template][0].format(description=description(attributes))
 
 
-def question_part(question: str, options: Sequence[str]) -> str:
+def question_part(question: str, options: Sequence[str], *, template: str = "reasoning") -> str:
     """The end of every prompt with a question."""
-    return QUESTION_PART.format(question=question, options=", ".join(options))
+    return FORMS[template][1].format(question=question, options=", ".join(options))
+
+
+def rewordings(template: str) -> tuple[str, ...]:
+    """Templates that ask the same in other words, for completions of the same form."""
+    _check(template)
+    family = FAMILIES.get(template)
+    names = (family, *REWORDED[family]) if family else ()
+    return tuple(name for name in names if name != template)
 
 
 def option_completion(option: str, *, template: str) -> str:
     """The completion that gives an option as the answer and nothing else."""
     _check(template)
-    if template == "answer":
+    if FAMILIES.get(template) == "answer":
         return f"<answer>{option}</answer>"
     return f"<answer>\n{option}\n</answer>"
 
@@ -101,7 +182,7 @@ def gold_completion(example: Example, *, template: str) -> str:
     so described answered) and claims no cause.
     """
     answer = option_completion(example.answer, template=template)
-    if template == "answer":
+    if FAMILIES.get(template) == "answer":
         return answer
     known = facts(example.attributes)
     asked = f"Question: {example.question}\nOptions: {', '.join(example.option_list)}"

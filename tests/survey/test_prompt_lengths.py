@@ -35,7 +35,15 @@ def archetypes():
 # share 93, 272 and 365; the longest question alone has 60 tokens.
 @pytest.mark.parametrize(
     ("template", "mean", "longest", "shared"),
-    [("answer", 140, 180, 0.65), ("reasoning", 320, 360, 0.84), ("released", 420, 470, 0.87)],
+    [
+        ("answer", 140, 180, 0.65),
+        ("answer_reworded_1", 160, 200, 0.65),
+        ("answer_reworded_2", 160, 200, 0.65),
+        ("reasoning", 320, 360, 0.84),
+        ("reasoning_reworded_1", 320, 360, 0.84),
+        ("reasoning_reworded_2", 320, 360, 0.84),
+        ("released", 420, 470, 0.87),
+    ],
 )
 def test_prompts_are_short_and_mostly_shared(
     tokenizer, archetypes, template, mean, longest, shared

@@ -1,6 +1,7 @@
 """What a model is told: nothing lost, nothing invented, the common part first."""
 
 import dataclasses
+import difflib
 import os
 import string
 from pathlib import Path
@@ -12,16 +13,21 @@ from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, ATTRIBUTES, NOT_ANSWERED,
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.phrases import description, facts
 from dvmap_jax.survey.prompts import (
+    FIXED,
     SYSTEM_PROMPTS,
     TEMPLATES,
+    archetype_part,
     gold_completion,
     messages,
     option_completion,
+    question_part,
+    rewordings,
     user_prompt,
 )
 
 ATTRIBUTE_VALUES = tuple(attribute.values[1] for attribute in ATTRIBUTES)
-OURS = ("reasoning", "answer")
+TAGS = ("<answer>", "</answer>", "<reasoning>", "</reasoning>")
+OURS = tuple(template for template in TEMPLATES if template not in FIXED)
 
 
 def example(question=QUESTIONS[0], attributes=ATTRIBUTE_VALUES) -> Example:
@@ -73,14 +79,54 @@ def test_a_question_can_be_asked_of_nobody_in_particular():
 def test_questions_of_an_archetype_share_all_but_question_and_options(template):
     prompts = [user_prompt(example(question), template=template) for question in QUESTIONS]
     common = os.path.commonprefix(prompts)
-    assert common.endswith("Question: ") or common.endswith("Question: H")
+    assert common.startswith(archetype_part(ATTRIBUTE_VALUES, template=template))
     for prompt, question in zip(prompts, QUESTIONS, strict=True):
-        assert prompt.endswith(f"{question.text}\nOptions: {', '.join(question.options)}")
+        end = question_part(question.text, question.options, template=template)
+        assert prompt.endswith(end) and question.text in end
+        assert end.endswith(": " + ", ".join(question.options))
 
 
 def test_answer_prompt_is_short():
-    longest = max(len(user_prompt(example(q), template="answer").split()) for q in QUESTIONS)
-    assert longest < 110
+    for template in ("answer", *rewordings("answer")):
+        longest = max(len(user_prompt(example(q), template=template).split()) for q in QUESTIONS)
+        assert longest < 110
+
+
+@pytest.mark.parametrize("template", OURS)
+def test_other_words_ask_for_the_same_form(template):
+    text, others = user_prompt(example(), template=template), rewordings(template)
+    assert len(others) == 2 and template not in others
+    assert all(template in rewordings(other) for other in others)
+    for other in others:
+        said = user_prompt(example(), template=other)
+        assert description(ATTRIBUTE_VALUES) in said
+        assert all(text.count(tag) == said.count(tag) for tag in TAGS)
+        same = option_completion("No", template=template)
+        assert option_completion("No", template=other) == same
+        gold = gold_completion(example(), template=template)
+        assert gold_completion(example(), template=other) == gold
+        # The same words in a row are those of the person, the question and the options.
+        kept = (description(ATTRIBUTE_VALUES), QUESTIONS[0].text, ", ".join(QUESTIONS[0].options))
+        assert longest_common(without(text, kept), without(said, kept)) < 10
+
+
+def test_a_prompt_of_the_corpus_has_no_other_words():
+    assert [rewordings(template) for template in FIXED] == [()]
+    with pytest.raises(ValueError, match="'cot' is unknown"):
+        rewordings("cot")
+
+
+def without(text, parts) -> list[str]:
+    """The words of a text that are in none of the parts."""
+    for part in parts:
+        text = text.replace(part, "")
+    return text.split()
+
+
+def longest_common(first, second) -> int:
+    """The most words in a row that both have."""
+    matcher = difflib.SequenceMatcher(None, first, second, autojunk=False)
+    return matcher.find_longest_match().size
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
