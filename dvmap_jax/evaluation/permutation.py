@@ -76,5 +76,5 @@ def sign_flip_p(totals: np.ndarray, *, flips: int, seed: int) -> float:
     count, size = 0, max(1, CHUNK // max(1, len(apart)))
     for start in range(0, flips, size):
         signs = 2.0 * rng.integers(2, size=(min(size, flips - start), len(apart))) - 1
-        count += np.count_nonzero(np.abs(signs @ apart) >= found)
+        count += int(np.count_nonzero(np.abs(signs @ apart) >= found))
     return (1 + count) / (1 + flips)
