@@ -83,11 +83,11 @@ def check_template(template: str) -> None:
 
 def shuffle_test(asking: Asking, name: str) -> Permutation:
     """The permutation test of what one of SHUFFLES shuffles."""
-    config = asking.config
+    config, before = asking.config, asking.before
     shuffled = SHUFFLES[name](asking.examples, seed=config.seed)
     after = asking(f"{name} shuffled", shuffled)
     return permutation_test(
-        asking.before.correct,
+        before.correct,
         after.correct,
         clusters=asking.clusters,
         unchanged=unchanged(asking.examples, shuffled),

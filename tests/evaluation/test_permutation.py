@@ -1,5 +1,6 @@
 """The permutation test: predictors that use the demographics and such as do not, told apart."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -18,11 +19,11 @@ LEVEL = 0.05
 SHUFFLES = {"attributes": perturb.shuffled_attributes, "country": perturb.shuffled_country}
 
 
-def p_values(uses, *, seeds, drawn=0.3):
+def p_values(uses, *, seeds, drawn=0.3, survey=known_examples):
     """p-values of both tests, each seed with another survey, predictor and shuffle."""
     found = {name: [] for name in SHUFFLES}
     for seed in range(seeds):
-        examples = known_examples(seed)
+        examples = survey(seed)
         asking = Asking(Known(uses, drawn, seed), examples, "test", "answer")
         observed = asking("as asked", examples)
         for name, shuffle in SHUFFLES.items():
@@ -42,9 +43,24 @@ def at_most_the_level(p):
 
 
 def test_a_predictor_that_ignores_demographics_is_rejected_no_more_than_the_level_says():
-    found = p_values((), seeds=300, drawn=1.0)
+    found = p_values((), seeds=200, drawn=1.0)
     assert all(at_most_the_level(each) for each in found.values())
-    assert all(each.mean() > 0.45 for each in found.values())  # .5, less 3 errors
+    assert all(each.mean() > 0.44 for each in found.values())  # .5, less 3 errors
+
+
+def anybodys_answers(seed):
+    """A survey in which archetypes have given each other's answers, so that nothing tells them."""
+    examples = known_examples(seed)
+    others = np.random.default_rng([seed, 1]).permutation(len(examples) // 4)
+    return [
+        dataclasses.replace(example, answer=examples[4 * others[n // 4] + n % 4].answer)
+        for n, example in enumerate(examples)
+    ]
+
+
+def test_a_predictor_that_gains_nothing_by_demographics_is_rejected_no_more_either():
+    found = p_values(("country", "stage"), seeds=150, drawn=0.0, survey=anybodys_answers)
+    assert all(at_most_the_level(each) for each in found.values())
 
 
 def test_a_predictor_that_uses_all_is_found_out_by_both_tests():

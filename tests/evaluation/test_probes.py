@@ -10,10 +10,13 @@ import jsonschema
 import pytest
 from invented_results import MODELS, write_evaluation
 from known_predictors import Known, known_examples
+from misbehaving_server import answers, serving
 
 from dvmap_jax.data.batches import DataConfig
-from dvmap_jax.evaluation.asking import AskedBaseline, LoadedModel
+from dvmap_jax.evaluation.asking import AskedBaseline, Endpoint, LoadedModel
 from dvmap_jax.evaluation.baselines import fit_baseline
+from dvmap_jax.evaluation.calls import CallConfig
+from dvmap_jax.evaluation.endpoint import EndpointConfig
 from dvmap_jax.evaluation.evaluator import EvaluationConfig
 from dvmap_jax.evaluation.intervals import IntervalConfig
 from dvmap_jax.evaluation.journal import Journal
@@ -182,3 +185,24 @@ def test_probes_of_a_model_go_on_where_they_stopped(tokenizer, tmp_path):
     rows = Journal(tmp_path / "part", {}).rows()
     assert rows == Journal(tmp_path / "whole", {}).rows()
     assert len(rows) == 22 * len(examples)
+
+
+def test_probes_of_an_endpoint_go_on_with_another_budget(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    examples = EXAMPLES[:8]  # two archetypes
+
+    def start(server, budget):
+        config = EndpointConfig(server.url, "m", calls=CallConfig(max_requests=budget))
+        journal = Journal(tmp_path, config.described())
+        data = DataConfig(template="answer", system_prompt="none")
+        return probes_of(Endpoint(config, data, journal, lambda done, of: None), examples)
+
+    with serving(answers) as server:
+        with pytest.raises(ValueError, match="budget of 5 .* spent: 5 of 8 rows of 'test/as"):
+            start(server, 5)
+        found = start(server, 0)
+        assert start(server, 1) == found  # nothing is left to ask
+    assert len(server.requests) == 22 * len(examples)
+    worded = [sum(words in r.prompt for r in server.requests) for words in ("Options: ", "List: ")]
+    assert worded == [20 * len(examples), len(examples)]
+    assert "answers are drawn" in found["notes"][-1]
