@@ -213,7 +213,7 @@ def _probes(comparison: Comparison) -> str:
 
 
 def _probe_tables(probes: Mapping) -> list[str]:
-    """A table for each kind of probe that was made."""
+    """A table for each kind of probe that was made, and notes."""
     tables = [probes["about"]] if probes.get("about") else []
     if probes.get("permutation"):
         rows = [
@@ -234,7 +234,8 @@ def _probe_tables(probes: Mapping) -> list[str]:
             for point in curve["points"]
         ]
         tables.append(markdown_table([curve["name"], "accuracy", "same answer as before"], rows))
-    return tables
+    notes = "\n".join(f"- {note}" for note in probes.get("notes", ()))
+    return [*tables, notes] if notes else tables
 
 
 def _signed(each: Mapping) -> str:

@@ -110,6 +110,7 @@ def test_the_markdown_has_every_model_with_intervals_and_differences(comparison)
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
     for table in tables:
         assert len({line.replace("\\|", "").count("|") for line in table.split("\n")}) == 1
+    assert "\n- the endpoint was not asked\n" in text  # a note of the probes
 
 
 def test_a_cell_cannot_break_a_table():
