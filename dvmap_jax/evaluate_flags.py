@@ -7,6 +7,8 @@ from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.evaluation.calls import CallConfig
 from dvmap_jax.evaluation.endpoint import EndpointConfig, endpoint_parts, is_endpoint
 from dvmap_jax.evaluation.evaluator import MODES, EvaluationConfig
+from dvmap_jax.evaluation.probes import check_template
+from dvmap_jax.evaluation.variants import ProbesConfig
 
 MODEL = flags.DEFINE_string(
     "model", None, "Folder, GGUF file, baseline:NAME or URL#NAME.", required=True
@@ -19,6 +21,10 @@ BASELINES = flags.DEFINE_list("baselines", None, "Those that stand beside; defau
 MAX_EXAMPLES = flags.DEFINE_integer("max_examples", 0, "Examples of a benchmark; 0 means all.")
 DTYPE = flags.DEFINE_string("dtype", "float32", "Precision of the computation.")
 SEED = flags.DEFINE_integer("seed", None, "Of the draws; an endpoint is sent one where given.")
+PROBES = flags.DEFINE_bool("probes", False, "Ask again: are demographics used, are answers robust?")
+PROBE_ROWS = flags.DEFINE_integer(
+    "probe_rows", ProbesConfig.max_rows, "Rows of a benchmark to ask again, 0: all."
+)
 
 # Fields of these, whose docstrings say more.
 define_fields(DataConfig, "template", "system_prompt", "max_prompt_length")
@@ -78,3 +84,11 @@ def endpoint_config() -> EndpointConfig:
         extra=found.extra,
         calls=record_from_flags(CallConfig),
     )
+
+
+def probes_config() -> ProbesConfig | None:
+    """What is asked again, None where nothing is; ValueError where it would not show anything."""
+    if not PROBES.value:
+        return None
+    check_template(flags.FLAGS.template)
+    return ProbesConfig(max_rows=PROBE_ROWS.value)

@@ -3,8 +3,9 @@
 MODEL is a folder, a run's workdir, a GGUF file, `baseline:NAME`, or `https://host/v1#NAME` of an
 OpenAI-compatible endpoint, whose key comes from the environment (`--key_variable`). Baselines
 fitted on `--train`, by default the corpus folder's own training split, stand beside it. The same
-command goes on where it was stopped. DIR holds the rows (`results.jsonl`), the metrics
-(`metrics.json`) and a report (`report.html`, `report.md`); `report.py` compares several.
+command goes on where it was stopped; `--probes` asks some rows again with other people, options
+and words. DIR holds the rows (`results.jsonl`), the metrics (`metrics.json`) and a report
+(`report.html`, `report.md`); `report.py` compares several.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dvmap_jax import evaluate_flags as wanted
 from dvmap_jax.command import late_bar, run_main
 from dvmap_jax.data.tokenizer import Tokenizer
-from dvmap_jax.evaluation.account import Answered, account, fit_beside, summary
+from dvmap_jax.evaluation.account import account, answers, fit_beside, summary
 from dvmap_jax.evaluation.asking import (
     Ask,
     AskedBaseline,
@@ -52,8 +53,12 @@ def main() -> None:
     for name, examples in benchmarks.items():
         refuse_shared(train, examples, name=name)
     beside = fit_beside(wanted.BASELINES.value, train, train=split)
+    template, probes = wanted.data_config().template, wanted.probes_config()
     with asking(benchmarks, train) as (ask, settings):
-        answered = {name: Answered(each, ask(each, name=name)) for name, each in benchmarks.items()}
+        answered = {
+            name: answers(ask, examples, benchmark=name, template=template, probes=probes)
+            for name, examples in benchmarks.items()
+        }
     content = account(answered, beside, settings=settings)
     write_results(output, [each.results for each in answered.values()], content)
     compared = write_report([output], output)

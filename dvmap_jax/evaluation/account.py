@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from dvmap_jax.evaluation.asking import Ask
 from dvmap_jax.evaluation.baselines import (
     BASELINES,
     EVERY_BASELINE,
@@ -22,9 +23,11 @@ from dvmap_jax.evaluation.intervals import Interval
 from dvmap_jax.evaluation.journal import digest
 from dvmap_jax.evaluation.metric import MetricsConfig
 from dvmap_jax.evaluation.metrics_file import VERSION
+from dvmap_jax.evaluation.probes import run_probes
 from dvmap_jax.evaluation.report import results_table
 from dvmap_jax.evaluation.suite import Measured, accuracy_difference, measure
 from dvmap_jax.evaluation.tabular import LEARNED, Tabular
+from dvmap_jax.evaluation.variants import ProbesConfig
 from dvmap_jax.survey.corpus import Example
 
 Fitted = Mapping[str, Baseline | Tabular]
@@ -37,6 +40,25 @@ class Answered:
     examples: Sequence[Example]
     results: pd.DataFrame
     probes: Mapping[str, Any] | None = None
+
+
+def answers(
+    ask: Ask,
+    examples: Sequence[Example],
+    *,
+    benchmark: str,
+    template: str,
+    probes: ProbesConfig | None = None,
+) -> Answered:
+    """Asks for the rows of a benchmark, and probes whoever answers where that is wanted.
+
+    `template` is the one `ask` uses by itself. Errors as of `run_probes`.
+    """
+    results = ask(examples, name=benchmark)
+    if probes is None:
+        return Answered(examples, results)
+    found = run_probes(ask, examples, benchmark=benchmark, template=template, config=probes)
+    return Answered(examples, results, found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -44,31 +45,30 @@ def written(folder):
     return [json.loads(row) for row in rows], read_metrics_file(folder / "metrics.json")
 
 
-def test_a_folder_beside_the_baselines(evaluate, tmp_path, tokenizer):
+def test_a_folder_is_scored_and_probed_beside_the_baselines(evaluate, tmp_path, tokenizer):
     tokenizer.save(tmp_path / "tokenizer")
     params = Transformer(CONFIG).init(jax.random.key(0))
-    folder = tmp_path / "model"
-    save_model(params, CONFIG, folder, dtype="float32", carry_from=tmp_path / "tokenizer")
-    flags = ["--template=answer", "--mode=score", f"--train={tmp_path / 'train.parquet'}"]
+    folder, carried = tmp_path / "model", {"carry_from": tmp_path / "tokenizer"}
+    save_model(params, CONFIG, folder, dtype="float32", **carried)
+    beside = ("uniform", "majority_country_question")
+    flags = ["--template=answer", "--probes", f"--baselines={','.join(beside)}"]
+    flags.append(f"--train={tmp_path / 'train.parquet'}")
     done = evaluate(folder, *flags)
     assert done.returncode == 0, done.stderr
     rows, metrics = written(tmp_path / "out")
     assert [row["answer"] for row in rows] == [example.answer for example in EXAMPLES[:64]]
     np.testing.assert_allclose([sum(row["probabilities"]) for row in rows], 1, atol=1e-6)
     held = metrics["benchmarks"]["held"]
-    assert held["entries"].keys() == {f"baseline:{name}" for name in EVERY_BASELINE} | {str(folder)}
+    assert held["entries"].keys() == {f"baseline:{name}" for name in beside} | {str(folder)}
     accuracy = np.mean([row["correct"] for row in rows])
     assert held["entries"][str(folder)]["metrics"]["accuracy"]["value"] == pytest.approx(accuracy)
-    assert str(folder) in done.stdout and "majority_country_question" in done.stdout
-    assert (tmp_path / "out" / "report.html").exists() and (tmp_path / "out" / "report.md").exists()
-    save_model(
-        jax.tree.map(lambda value: value * 2, params),
-        *(CONFIG, tmp_path / "other"),
-        dtype="float32",
-        carry_from=tmp_path / "tokenizer",
-    )
-    (tmp_path / "model").rename(tmp_path / "first")
-    (tmp_path / "other").rename(tmp_path / "model")
+    tests = {each["name"]: each["observed"] for each in held["probes"]["permutation"]}
+    assert tests == pytest.approx({"attributes": accuracy, "country": accuracy})
+    report = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert str(folder) in done.stdout and "Does it use the demographics" in report
+    save_model(jax.tree.map(lambda value: 2 * value, params), CONFIG, tmp_path / "2", **carried)
+    shutil.rmtree(folder)
+    (tmp_path / "2").rename(folder)
     done = evaluate(folder, *flags)
     assert done.returncode == 1 and "its weights is" in done.stderr  # nobody's answers are mixed
 
@@ -81,7 +81,7 @@ def test_a_corpus_folder_is_every_heldout_split_beside_what_its_own_training_spl
     write_examples(EXAMPLES[64:], corpus / "train.parquet")
     write_examples(EXAMPLES[:32], corpus / "test.parquet")
     write_examples(EXAMPLES[32:64], corpus / "cross_demographic.parquet")
-    done = evaluate("baseline:majority_question", "--baselines=uniform", benchmark=corpus)
+    done = evaluate("baseline:majority_question", benchmark=corpus)
     assert done.returncode == 0, done.stderr
     rows, metrics = written(tmp_path / "out")
     assert len(rows) == 64 and metrics["train"] == str(corpus / "train.parquet")
@@ -92,8 +92,9 @@ def test_a_corpus_folder_is_every_heldout_split_beside_what_its_own_training_spl
             for name in ("majority_question", "uniform")
         )
         assert ours > uniform
-        assert [each["minus"] for each in held["differences"]] == ["baseline:uniform"]
-        assert held["differences"][0]["value"] == pytest.approx(ours - uniform)
+        assert held["entries"].keys() == {f"baseline:{name}" for name in EVERY_BASELINE}
+        gaps = {each["minus"]: each["value"] for each in held["differences"]}
+        assert gaps["baseline:uniform"] == pytest.approx(ours - uniform)
 
 
 def test_an_endpoint_that_fails_and_one_that_goes_on(evaluate, tmp_path):
@@ -119,6 +120,7 @@ def test_an_endpoint_that_fails_and_one_that_goes_on(evaluate, tmp_path):
 @pytest.mark.parametrize(
     ("model", "flags", "said"),
     [
+        ("baseline:uniform", ["--probes", "--template=released"], "another --template"),
         ("baseline:majority_question", [], "(--train)"),
         ("baseline:majority_qestion", [], "majority_question"),
         ("nowhere/at/all", [], "nowhere/at/all"),
