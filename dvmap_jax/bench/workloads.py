@@ -8,7 +8,7 @@ from dvmap_jax.bench.limits import environment, machine_limits, set_beside_limit
 from dvmap_jax.bench.settings import BenchConfig
 
 # Each is a module of this room with `run(config) -> numbers by part`.
-WORKLOADS = ("peers", "smollm2", "options", "data", "long", "growth", "ragged")
+WORKLOADS = ("peers", "smollm2", "options", "data", "long", "growth", "ragged", "score")
 
 HOW = (
     "programs are counted, and compile_s summed, by jax.monitoring's backend_compile_duration "
@@ -45,8 +45,9 @@ def table(result: dict[str, Any]) -> str:
         f"{name}: {part['median_s']:.3f} s"
         + (f", {part['tokens_per_s']:.0f} tokens/s" if "tokens_per_s" in part else "")
         + (f", {100 * part['of_limit']:.0f} % of the limit" if "of_limit" in part else "")
-        + f", {part['programs']} programs in {part['compile_s']:.1f} s"
-        + f", other cores {part['other_cores']}"
+        + (f", {part['rows_per_s']:.1f} rows/s" if "rows_per_s" in part else "")
+        + (f", {part['programs']} programs in {part['compile_s']:.1f} s" if here(part) else "")
+        + (f", other cores {part['other_cores']}" if here(part) else "")
         for name, part in parts_of(result)
     ]
     for name in ("first_update", "first_dense_update"):
@@ -56,13 +57,18 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def here(part: dict[str, Any]) -> bool:
+    """Whether this process ran it, and not a peer's."""
+    return "programs" in part
+
+
 def parts_of(result: Any, path: str = "") -> list[tuple[str, dict[str, Any]]]:
     """The measured parts below a result with their paths, phases left out."""
     if isinstance(result, list):
         return [one for i, row in enumerate(result) for one in parts_of(row, f"{path}[{i}]")]
     if not isinstance(result, dict):
         return []
-    if {"median_s", "programs"} <= result.keys():
+    if "median_s" in result:
         return [(path, result)]
     below = ((f"{path}.{key}" if path else key, value) for key, value in result.items())
     return [one for key, value in below for one in parts_of(value, key)]
