@@ -94,8 +94,11 @@ class Journal:
 def identity(example: Example, *, benchmark: str, number: int) -> Row:
     """The fields that every row of results has, whoever answered.
 
-    `attributes` is empty where the example was asked of nobody in particular.
+    `attributes` is empty where the example was asked of nobody in particular; `answer_counts`
+    are there where the example has them, whole ones as whole numbers.
     """
+    counts = example.answer_counts
+    known = {} if counts is None else {"answer_counts": [_plain(count) for count in counts]}
     names = ATTRIBUTE_NAMES if example.attributes else ()
     return {
         "benchmark": benchmark,
@@ -106,6 +109,7 @@ def identity(example: Example, *, benchmark: str, number: int) -> Row:
         "attributes": dict(zip(names, example.attributes, strict=True)),
         "options": list(example.option_list),
         "answer": example.answer,
+        **known,
     }
 
 
@@ -113,9 +117,14 @@ def digest(examples: Sequence[Example]) -> str:
     """Names the examples by what they ask and whose answers they hold, in their order."""
     told = hashlib.sha256()
     for e in examples:
-        fields = (e.question_id, e.country, e.archetype, e.question, e.options, e.answer)
+        fields = [e.question_id, e.country, e.archetype, e.question, e.options, e.answer]
+        fields += [] if e.answer_counts is None else [e.answer_counts]
         told.update(json.dumps(fields).encode())
     return told.hexdigest()[:16]
+
+
+def _plain(count: float) -> float | int:
+    return int(count) if float(count).is_integer() else count
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, int]:

@@ -204,5 +204,7 @@ def _another(labels: Sequence[str], label: str, place: float) -> str:
 
 
 def _ordered(example: Example, order: Iterable[int]) -> Example:
+    order, counts = list(order), example.answer_counts
     options = ", ".join(example.option_list[place] for place in order)
-    return dataclasses.replace(example, options=options, prompt="")
+    counts = counts and tuple(counts[place] for place in order)
+    return dataclasses.replace(example, options=options, answer_counts=counts, prompt="")

@@ -3,10 +3,12 @@
 import dataclasses
 import functools
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +19,7 @@ from dvmap_jax.survey.answers import parse_options
 from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
 
 COLUMNS = ("Q_id", *ATTRIBUTE_NAMES, "frequency", "Category", "Question", "Options", "answer")
+COUNTS = "answer_counts"
 EXAMPLES_FILE = "examples.parquet"
 SYNTHETIC = "synthetic"  # the path of the invented survey
 DATA_SOURCE = "wvs"  # the released column of this name holds nothing else
@@ -29,7 +32,8 @@ class Example:
     `attributes` are in the order of the codebook, `options` comma-joined in codebook order.
     `frequency` is the share of the answer among archetypes of the same country and question
     in the same split. `support`, `entropy` and `consensus_share` describe the respondents
-    behind the answer, where they are known.
+    behind the answer, where they are known; `answer_counts` are theirs by option, weighted ones
+    no whole numbers.
     """
 
     question_id: str
@@ -44,6 +48,7 @@ class Example:
     support: int | None = None
     entropy: float | None = None
     consensus_share: float | None = None
+    answer_counts: tuple[float, ...] | None = None
 
     @functools.cached_property
     def archetype(self) -> str:
@@ -201,6 +206,24 @@ def _check_values(frame: pd.DataFrame, file: AnyPath) -> None:
     known = {(o, a) for o, a in pairs.itertuples(index=False) if a in options[o]}
     keys = pd.Series(zip(frame["Options"], frame["answer"], strict=True), index=frame.index)
     _refuse(frame, ~keys.isin(known), file, "the answer is not among the options")
+    if COUNTS in frame:
+        lengths = frame["Options"].map({text: len(each) for text, each in options.items()})
+        rows = zip(frame[COUNTS], lengths, strict=True)
+        wrong = pd.Series([not _are_counts(*row) for row in rows], index=frame.index)
+        _refuse(frame, wrong, file, f"{COUNTS!r} are not one count for each option")
+
+
+def _are_counts(counts: Sequence[float] | None, options: int) -> bool:
+    """Whether they are as many as options, finite, not negative and of somebody, or absent."""
+    if counts is None or (isinstance(counts, float) and math.isnan(counts)):
+        return True
+    if isinstance(counts, str) or not np.iterable(counts) or len(counts) != options:
+        return False
+    try:
+        known = np.asarray(counts, float)
+    except (TypeError, ValueError):
+        return False
+    return bool(np.isfinite(known).all() and (known >= 0).all() and known.sum() > 0)
 
 
 def _refuse(frame: pd.DataFrame, wrong: pd.Series, file: AnyPath, problem: str) -> None:
@@ -239,6 +262,7 @@ def _examples(frame: pd.DataFrame) -> tuple[Example, ...]:
         "support": _optional(frame, "support", int, None),
         "entropy": _optional(frame, "entropy", float, None),
         "consensus_share": _optional(frame, "consensus_share", float, None),
+        "answer_counts": _counts(frame),
     }
     rows = zip(*fields.values(), strict=True)
     return tuple(Example(**dict(zip(fields, row, strict=True))) for row in rows)
@@ -249,6 +273,12 @@ def _optional(frame: pd.DataFrame, name: str, kind: type, absent: str | None) ->
     if name not in frame:
         return [absent] * len(frame)
     return [absent if pd.isna(value) else kind(value) for value in frame[name]]
+
+
+def _counts(frame: pd.DataFrame) -> list[tuple[float, ...] | None]:
+    if COUNTS not in frame:
+        return [None] * len(frame)
+    return [tuple(map(float, each)) if np.iterable(each) else None for each in frame[COUNTS]]
 
 
 def _columns(examples: Sequence[Example]) -> dict[str, list]:
@@ -268,6 +298,7 @@ def _columns(examples: Sequence[Example]) -> dict[str, list]:
         "support": [e.support for e in examples],
         "entropy": [e.entropy for e in examples],
         "consensus_share": [e.consensus_share for e in examples],
+        COUNTS: [e.answer_counts for e in examples],
     }
     return columns | {
         name: values for name, values in audit.items() if any(v is not None for v in values)

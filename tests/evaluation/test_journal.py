@@ -1,5 +1,6 @@
 """A journal of answers: there once, there after a stop, and of one evaluation."""
 
+import dataclasses
 import json
 
 import pytest
@@ -73,3 +74,13 @@ def test_a_digest_knows_examples_and_their_order():
     assert identity(examples[0], benchmark="b", number=3)["options"] == list(
         examples[0].option_list
     )
+
+
+def test_a_row_has_the_counts_of_its_example_whole_ones_as_whole_numbers():
+    [plain] = synthetic_examples(2, seed=0)[:1]
+    assert "answer_counts" not in identity(plain, benchmark="b", number=0)
+    counts = (2.0, 0.5, *[0.0] * (len(plain.option_list) - 2))
+    counted = dataclasses.replace(plain, answer_counts=counts)
+    found = identity(counted, benchmark="b", number=0)["answer_counts"]
+    assert found == list(counts) and [type(each) for each in found[:3]] == [int, float, int]
+    assert digest([counted]) != digest([plain])

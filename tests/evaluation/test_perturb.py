@@ -1,5 +1,6 @@
 """Changed examples: what is changed, what is not, and that the draws are of examples and seed."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -117,6 +118,15 @@ def test_orders_are_read_back_as_the_same_options():
     assert len(places) == 4
     again = perturb.reversed_options(PERTURBED["reversed"])
     assert [each.options for each in again] == [each.options for each in EXAMPLES]
+
+
+def test_counts_stay_with_their_options():
+    [example] = EXAMPLES[:1]
+    counts = tuple(float(place) for place in range(len(example.option_list)))
+    [turned] = perturb.reversed_options([dataclasses.replace(example, answer_counts=counts)])
+    told = dict(zip(example.option_list, counts, strict=True))
+    assert turned.answer_counts == tuple(told[option] for option in turned.option_list)
+    assert turned.option_list != example.option_list
 
 
 def test_a_sample_is_of_whole_archetypes_of_all_countries():

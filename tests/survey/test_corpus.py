@@ -1,8 +1,10 @@
 """Corpus files read, written and refused; released data only where they lie beside the project."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -44,7 +46,13 @@ def frame_of(tmp_path, examples) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"support": 3, "entropy": 0.5, "consensus_share": 2 / 3}, {"prompt": "Who?"}]
+    "changes",
+    [
+        {},
+        {"support": 3, "entropy": 0.5, "consensus_share": 2 / 3},
+        {"prompt": "Who?"},
+        {"answer_counts": (2.5, 0.0, 1.0, 0.0)},
+    ],
 )
 def test_written_examples_are_read_back_equal(tmp_path, changes):
     examples = tuple(invented(**changes))
@@ -157,6 +165,26 @@ def test_bad_value_is_named_with_its_row(tmp_path, column, value, message):
     frame.to_parquet(tmp_path / "bad.parquet")
     with pytest.raises(ValueError, match="bad.parquet " + message):
         read_examples(tmp_path / "bad.parquet")
+
+
+@pytest.mark.parametrize(
+    "counts", [[1.0, 2.0], [1.0, 2.0, -1.0, 0.0], [0.0] * 4, [1.0, np.nan, 0.0, 0.0], 3.0]
+)
+def test_counts_that_are_none_of_the_options_are_named_with_their_row(tmp_path, counts):
+    frame = frame_of(tmp_path, invented())
+    frame["answer_counts"] = [[1.0, 2.0, 0.0, 0.0]] * 4 + [counts] + [None] * (len(frame) - 5)
+    frame = frame.assign(answer_counts=frame["answer_counts"].map(str)) if counts == 3.0 else frame
+    frame.to_parquet(tmp_path / "bad.parquet")
+    row = 0 if counts == 3.0 else 4  # a column of texts has no counts at all
+    with pytest.raises(ValueError, match=f"bad.parquet row {row} .*not one count for each option"):
+        read_examples(tmp_path / "bad.parquet")
+
+
+def test_an_example_may_have_no_counts_beside_others_that_do(tmp_path):
+    first, *others = invented()
+    counted = dataclasses.replace(first, answer_counts=(1.0, 2.0, 0.0, 0.0))
+    write_examples([counted, *others], tmp_path / "some.parquet")
+    assert read_examples(tmp_path / "some.parquet") == (counted, *others)
 
 
 def test_empty_file_is_refused(tmp_path):
