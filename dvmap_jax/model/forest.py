@@ -1,5 +1,6 @@
 """Trees below a trunk laid out in rows: one pass gives the log-probability of every token asked."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -9,6 +10,9 @@ from dvmap_jax.model.attention import Reach
 from dvmap_jax.model.totals import log_totals
 from dvmap_jax.model.transformer import Block, Transformer
 from dvmap_jax.model.tree import Level, extend_level, start_positions
+from dvmap_jax.sharding import current_platform
+
+QUERIES = 24  # of a row that a CPU compares with keys at a time: its caches hold their scores
 
 
 class Forest(NamedTuple):
@@ -36,6 +40,7 @@ def forest_logprobs(
 
     Without gradient.
     """
+    model = _in_caches(model)
     context: tuple[Block, ...] = ()
     for level in levels:
         context = (*context, extend_level(model, params, level, context)[1])
@@ -52,6 +57,14 @@ def forest_logprobs(
     sources = _picked(states, forest.sources)
     chosen = jnp.einsum("bkd,bkd->bk", sources, head[forest.targets], preferred_element_type=wide)
     return chosen - jnp.take_along_axis(totals, forest.sources, axis=1)
+
+
+def _in_caches(model: Transformer) -> Transformer:
+    """The model with `QUERIES` at a time on a CPU, where it has no number of its own."""
+    if model.compute.attention_chunk or current_platform() != "cpu":
+        return model
+    compute = dataclasses.replace(model.compute, attention_chunk=QUERIES)
+    return Transformer(model.config, compute, layout=model.layout)
 
 
 def _picked(rows: Float[Array, "B T D"], places: Int[Array, "B P"]) -> Float[Array, "B P D"]:

@@ -10,6 +10,7 @@ from dvmap_jax.model.layers import full_precision
 from dvmap_jax.sharding import constrain, current_platform, divided_into
 
 TILE = 512  # rows of the head whose logits a CPU's caches hold while they are summed
+TILED = 2048  # positions at a time: a third faster than 776 (2 cores, a head of 152 thousand rows)
 
 
 def log_totals(
@@ -23,15 +24,18 @@ def log_totals(
     """Log of the sum of exponentials of the logits, of each row's first `counts` positions.
 
     No more positions are computed than the longest count needs, about `chunk` at a time of each
-    part that rows are divided into; what lies beyond means nothing. At least float32. Without
-    gradient: `token_logprobs` has one.
+    part that rows are divided into, more where no more logits exist for it; what lies beyond means
+    nothing. At least float32. Without gradient: `token_logprobs` has one.
     """
     rows, number, _ = hidden.shape
+    tiled = _fits_tiles(layout)
+    if tiled:  # the logits of a tile are all that exist
+        chunk = min(TILED, chunk * max(1, len(head) // TILE))
     pieces = -(-number * rows // (chunk * divided_into("batch", layout)))
     size = -(-number // max(1, pieces))
     head = head.astype(hidden.dtype)
     hidden = jnp.pad(hidden, ((0, 0), (0, -number % size), (0, 0)))
-    one = _tiled if _fits_tiles(layout) else _whole
+    one = _tiled if tiled else _whole
 
     def step(piece, found):
         start = piece * size
