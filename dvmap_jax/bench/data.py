@@ -1,7 +1,7 @@
 """The data pipeline alone: tokens a second it delivers, beside what the demo's steps consume.
 
-Prompts are the demo's, of a synthetic corpus and of one ten times as large; each size and the
-demo have a process of their own, so that peaks of memory are theirs.
+Prompts are the demo's, of a synthetic corpus and of one ten times as large, from files; each size
+and the demo have a process of their own, so that peaks of memory are theirs.
 """
 
 import dataclasses
@@ -20,8 +20,9 @@ from dvmap_jax.data.batches import PromptBatch, PromptStream
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.rl.rollouts import RolloutSampler, num_prompt_tokens
-from dvmap_jax.survey.corpus import Corpus, CorpusConfig
+from dvmap_jax.survey.corpus import Corpus, CorpusConfig, write_examples
 from dvmap_jax.survey.splits import load_corpus
+from dvmap_jax.survey.synthetic import synthetic_examples
 from dvmap_jax.train.objectives import grpo_objective
 from dvmap_jax.train.start import new_tokenizer
 from dvmap_jax.train.update import make_update
@@ -34,24 +35,46 @@ BATCHES = 16  # a timed call takes so many
 def run(config: BenchConfig) -> dict[str, Any]:
     """Delivery from each corpus, the demo's steps, and how many times over they are fed."""
     parts = config.chosen((*ARCHETYPES, "demo"))
-    found: dict[str, Any] = {
-        name: in_fresh_process(delivery, ARCHETYPES[name], BATCHES, config.repeats)
-        for name in parts
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: f"{folder}/{name}.parquet" for name in ARCHETYPES}
+        for name, file in files.items():
+            in_fresh_process(write_corpus, ARCHETYPES[name], file)
+        found: dict[str, Any] = {
+            name: in_fresh_process(delivery, file, BATCHES, config.repeats)
+            for name, file in files.items()
+            if name in parts
+        }
+        if "demo" in parts:
+            found["demo"] = in_fresh_process(demo_steps, files["corpus"], config)
+    return found | ratios(found)
+
+
+def ratios(found: dict[str, Any]) -> dict[str, float]:
+    """How many times over the demo is fed, and what ten times the corpus does to the peak."""
+    rates = {name: each["prompt_tokens_per_s"] for name, each in found.items()}
+    peaks = {
+        name: max(each["peak_rss_mb"], each["peak_rss_mb_start"])
+        for name, each in found.items()
         if name in ARCHETYPES
     }
-    if "demo" in parts:
-        found["demo"] = in_fresh_process(demo_steps, ARCHETYPES["corpus"], config)
-    if {"corpus", "demo"} <= found.keys():
-        rates = (found[name]["prompt_tokens_per_s"] for name in ("corpus", "demo"))
-        found["delivered_over_consumed"] = next(rates) / next(rates)
-    return found
+    told = {}
+    if {"corpus", "demo"} <= rates.keys():
+        told["delivered_over_consumed"] = rates["corpus"] / rates["demo"]
+    if len(peaks) == len(ARCHETYPES):
+        told["peak_of_ten_times_the_corpus"] = peaks["corpus_x10"] / peaks["corpus"]
+    return told
 
 
-def demo_config(archetypes: int) -> RunConfig:
-    """The demo's run on so many synthetic archetypes."""
+def write_corpus(archetypes: int, file: str) -> dict[str, Any]:
+    """Writes so many synthetic archetypes, with an answer to every question each."""
+    write_examples(synthetic_examples(archetypes, seed=0), file)
+    return {}
+
+
+def demo_config(file: str) -> RunConfig:
+    """The demo's run on the examples of a file."""
     config = run_config(python_file(DEMO).get_config().to_dict())
-    corpus = CorpusConfig(synthetic_archetypes=archetypes)
-    return dataclasses.replace(config, corpus=corpus)
+    return dataclasses.replace(config, corpus=CorpusConfig(path=file))
 
 
 def prompts_of(config: RunConfig) -> tuple[PromptStream, Tokenizer, Corpus]:
@@ -64,9 +87,9 @@ def prompts_of(config: RunConfig) -> tuple[PromptStream, Tokenizer, Corpus]:
     return PromptStream(corpus.train, tokenizer, config.data), tokenizer, corpus
 
 
-def delivery(archetypes: int, batches: int, repeats: int) -> dict[str, Any]:
+def delivery(file: str, batches: int, repeats: int) -> dict[str, Any]:
     """Seconds for so many batches from an iterator that nothing else keeps busy."""
-    prompts, _, corpus = prompts_of(demo_config(archetypes))
+    prompts, _, corpus = prompts_of(demo_config(file))
     start = peak_memory()
     tokens: list[int] = []
 
@@ -84,9 +107,9 @@ def delivery(archetypes: int, batches: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def demo_steps(archetypes: int, config: BenchConfig) -> dict[str, Any]:
+def demo_steps(file: str, config: BenchConfig) -> dict[str, Any]:
     """The demo's GRPO steps from random parameters, the next batch among their phases."""
-    run = demo_config(archetypes)
+    run = demo_config(file)
     prompts, tokenizer, _ = prompts_of(run)
     model = Transformer(run.model, run.compute)
     params = model.init(jax.random.key(0))

@@ -50,6 +50,9 @@ def table(result: dict[str, Any]) -> str:
         + (f", other cores {part['other_cores']}" if here(part) else "")
         for name, part in parts_of(result)
     ]
+    for name in ("delivered_over_consumed", "peak_of_ten_times_the_corpus"):
+        if name in result:
+            lines.append(f"{name}: {result[name]:.4g}")
     for name in ("first_update", "first_dense_update"):
         if name in result:
             said = (f"{key} {value:.7g}" for key, value in sorted(result[name].items()))

@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 
 import grain
 import numpy as np
@@ -74,16 +75,38 @@ def prompt_tokens(
     )
 
 
-def archetype_units(examples: Sequence[Example], questions: int) -> list[tuple[int, ...]]:
+class Units(Sequence):
+    """Tuples of indices of examples, in two arrays: eight bytes an index and eight a tuple."""
+
+    def __init__(self):
+        self._indices, self._ends = array("q"), array("q", [0])
+
+    def append(self, unit: Iterable[int]) -> None:
+        """One more."""
+        self._indices.extend(unit)
+        self._ends.append(len(self._indices))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, place):
+        """The tuple at a place, or a list of those of a slice."""
+        place = range(len(self))[place]
+        if isinstance(place, range):
+            return [self[each] for each in place]
+        return tuple(self._indices[self._ends[place] : self._ends[place + 1]])
+
+
+def archetype_units(examples: Sequence[Example], questions: int) -> Units:
     """Indices of examples by archetype, at most `questions` together, in first-seen order."""
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, array] = {}
     for index, example in enumerate(examples):
-        groups.setdefault(example.archetype, []).append(index)
-    return [
-        tuple(group[start : start + questions])
-        for group in groups.values()
-        for start in range(0, len(group), questions)
-    ]
+        groups.setdefault(example.archetype, array("q")).append(index)
+    units = Units()
+    for group in groups.values():
+        for start in range(0, len(group), questions):
+            units.append(group[start : start + questions])
+    return units
 
 
 class PromptStream:
@@ -140,18 +163,19 @@ class PromptStream:
         """Continues from a position that `state` returned."""
         self._iterator.set_state(state)
 
-    def _measure(self, units):
+    def _measure(self, units: Units) -> tuple[Units, np.ndarray, int]:
         """Units whose prompts fit, their longest trunk and branch, and the prompts left out."""
-        kept, sizes, skipped = [], [], 0
+        kept, sizes, skipped = Units(), np.zeros(2, int), 0
         for start in range(0, len(units), MEASURED_TOGETHER):
-            part = units[start : start + MEASURED_TOGETHER]
+            places = range(start, min(start + MEASURED_TOGETHER, len(units)))
+            part = [units[place] for place in places]
             rows = iter(self._tokens([index for unit in part for index in unit]))
             for unit in part:
                 fitting = self._fitting({index: next(rows) for index in unit})
                 skipped += len(unit) - len(fitting)
                 if fitting:
-                    kept.append(tuple(fitting))
-                    sizes.append(self._sizes_of(self._tree(fitting.values())))
+                    kept.append(fitting)
+                    sizes = np.maximum(sizes, self._sizes_of(self._tree(fitting.values())))
         if not kept:
             raise ValueError(
                 f"none of {skipped} prompts has at most {self.config.max_prompt_length} tokens; "
@@ -159,7 +183,7 @@ class PromptStream:
             )
         if skipped:
             logging.warning("%d over-long prompts are skipped (data.overlong='skip')", skipped)
-        return kept, np.asarray(sizes).max(axis=0), skipped
+        return kept, sizes, skipped
 
     def _fitting(self, rows: dict[int, list[int]]) -> dict[int, list[int]]:
         limit = self.config.max_prompt_length
@@ -198,5 +222,8 @@ class PromptStream:
         return PromptBatch(levels, tuple(examples), rows, len(indices))
 
 
-def _singles(examples: Sequence[Example]) -> list[tuple[int, ...]]:
-    return [(index,) for index in range(len(examples))]
+def _singles(examples: Sequence[Example]) -> Units:
+    units = Units()
+    for index in range(len(examples)):
+        units.append((index,))
+    return units

@@ -4,8 +4,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,13 @@ from dvmap_jax.files import whole_file
 from dvmap_jax.paths import AnyPath, as_path
 from dvmap_jax.survey.answers import parse_options
 from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
+from dvmap_jax.survey.table import RecordTable
 
 COLUMNS = ("Q_id", *ATTRIBUTE_NAMES, "frequency", "Category", "Question", "Options", "answer")
 COUNTS = "answer_counts"
 EXAMPLES_FILE = "examples.parquet"
 SYNTHETIC = "synthetic"  # the path of the invented survey
+READ_TOGETHER = 8192  # rows
 DATA_SOURCE = "wvs"  # the released column of this name holds nothing else
 
 
@@ -53,7 +54,7 @@ class Example:
     @functools.cached_property
     def archetype(self) -> str:
         """The attributes joined: equal for all examples of an archetype."""
-        return " | ".join(self.attributes)
+        return joined(self.attributes)
 
     @functools.cached_property
     def option_list(self) -> tuple[str, ...]:
@@ -101,23 +102,24 @@ class CorpusConfig:
 class Corpus:
     """What a run learns from, and what it is measured on."""
 
-    train: tuple[Example, ...]
-    heldout: tuple[Example, ...]
+    train: Sequence[Example]
+    heldout: Sequence[Example]
 
 
-def read_examples(path: str | Path) -> tuple[Example, ...]:
+def joined(attributes: Sequence[str]) -> str:
+    """The name of an archetype, of its attributes' labels."""
+    return " | ".join(attributes)
+
+
+def read_examples(path: str | Path) -> RecordTable[Example]:
     """Reads a parquet file, an Arrow folder or a corpus folder holding `examples.parquet`.
 
-    The path may be that of a bucket (`gs://`).
+    The path may be that of a bucket (`gs://`). Some thousand rows are held at a time as they are
+    in the file, all of them as a table.
     Raises FileNotFoundError where there is none of these, and ValueError naming the file, the
     row and the column where the content is not that of a corpus.
     """
-    table, file = _read_table(as_path(path))
-    frame = table.to_pandas()
-    _check_columns(frame, file)
-    frame = frame.assign(Options=_joined_options(frame["Options"]))
-    _check_values(frame, file)
-    return _examples(frame)
+    return RecordTable.of(Example, _read(as_path(path)))
 
 
 def write_examples(examples: Sequence[Example], path: str | Path) -> None:
@@ -126,34 +128,64 @@ def write_examples(examples: Sequence[Example], path: str | Path) -> None:
         pq.write_table(pa.table(_columns(examples)), draft, compression="zstd")
 
 
-def with_frequency(examples: Sequence[Example]) -> tuple[Example, ...]:
+def as_table(examples: Sequence[Example]) -> RecordTable[Example]:
+    """The examples as a table, themselves where they are one."""
+    if isinstance(examples, RecordTable):
+        return examples
+    return RecordTable.of(Example, examples)
+
+
+def with_frequency(examples: Sequence[Example]) -> RecordTable[Example]:
     """The examples with `frequency` counted among themselves: that of a split of its own."""
-    cells = Counter((e.country, e.question_id) for e in examples)
-    answers = Counter((e.country, e.question_id, e.answer) for e in examples)
-    return tuple(
-        dataclasses.replace(
-            e,
-            frequency=answers[e.country, e.question_id, e.answer] / cells[e.country, e.question_id],
-        )
-        for e in examples
-    )
+    table = as_table(examples)
+    cells = _counted(table, "country", "question_id")
+    return table.replaced("frequency", _counted(table, "country", "question_id", "answer") / cells)
 
 
-def _read_table(path: AnyPath) -> tuple[pa.Table, AnyPath]:
+def _counted(table: RecordTable[Example], *fields: str) -> np.ndarray:
+    """For each row the number of rows that have its values in these fields."""
+    keys = np.stack([table.codes(field) for field in fields], axis=1)
+    _, places, counts = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    return counts[places.reshape(-1)]
+
+
+def _read(path: AnyPath) -> Iterator[Example]:
+    """The examples of a corpus, as they are checked."""
+    file, batches = _batches(path)
+    rows = 0
+    for batch in batches:
+        frame = batch.to_pandas()
+        frame.index = pd.RangeIndex(rows, rows + len(frame))
+        _check_columns(frame, file)
+        frame = frame.assign(Options=_joined_options(frame["Options"]))
+        _check_values(frame, file)
+        yield from _examples(frame)
+        rows += len(frame)
+    if not rows:
+        raise ValueError(f"{file} has no rows; a corpus needs at least one example")
+
+
+def _batches(path: AnyPath) -> tuple[AnyPath, Iterator[pa.RecordBatch]]:
+    """What is read, and its rows in batches."""
     if not path.exists():
         raise FileNotFoundError(f"no corpus at {path}; give a parquet file or a corpus folder")
     file = path / EXAMPLES_FILE if path.is_dir() else path
     if path.is_dir() and not file.exists():
-        return _read_arrow_folder(path), path
+        files = _arrow_files(path)
+        return path, (batch for each in files for batch in _arrow_batches(each))
+    return file, _parquet_batches(file)
+
+
+def _parquet_batches(file: AnyPath) -> Iterator[pa.RecordBatch]:
     try:
         with file.open("rb") as source:
-            return pq.read_table(source), file
+            yield from pq.ParquetFile(source).iter_batches(READ_TOGETHER)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} is not a readable parquet file: {_line(error)}") from error
 
 
-def _read_arrow_folder(folder: AnyPath) -> pa.Table:
-    """The table of a Hugging Face `save_to_disk` folder, whose state.json lists its files."""
+def _arrow_files(folder: AnyPath) -> list[AnyPath]:
+    """The files of a Hugging Face `save_to_disk` folder, which its state.json lists."""
     state = folder / "state.json"
     if not state.exists():
         raise ValueError(
@@ -167,15 +199,15 @@ def _read_arrow_folder(folder: AnyPath) -> pa.Table:
         raise ValueError(f"{state} does not list Arrow files under '_data_files'") from error
     if not files:
         raise ValueError(f"{state} lists no Arrow files under '_data_files'")
-    return pa.concat_tables([_read_arrow(file) for file in files])
+    return files
 
 
-def _read_arrow(file: AnyPath) -> pa.Table:
+def _arrow_batches(file: AnyPath) -> Iterator[pa.RecordBatch]:
     if not file.exists():
         raise FileNotFoundError(f"{file} is missing, though {file.parent}/state.json lists it")
     try:
         with file.open("rb") as source:
-            return pa.ipc.open_stream(source).read_all()
+            yield from pa.ipc.open_stream(source)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} is not a readable Arrow stream: {_line(error)}") from error
 
@@ -187,8 +219,6 @@ def _check_columns(frame: pd.DataFrame, file: AnyPath) -> None:
                 f"{file} has no column {column!r} ({nearest_names(column, frame.columns)}); "
                 f"a corpus needs {', '.join(COLUMNS)}"
             )
-    if frame.empty:
-        raise ValueError(f"{file} has no rows; a corpus needs at least one example")
 
 
 def _check_values(frame: pd.DataFrame, file: AnyPath) -> None:
@@ -233,7 +263,7 @@ def _refuse(frame: pd.DataFrame, wrong: pd.Series, file: AnyPath, problem: str) 
     number = int(wrong.to_numpy().argmax())
     row = frame.iloc[number]
     raise ValueError(
-        f"{file} row {number} ({row['Q_id']}, {row['Country']}): {problem}; answer is "
+        f"{file} row {frame.index[number]} ({row['Q_id']}, {row['Country']}): {problem}; answer is "
         f"{row['answer']!r}, options are {row['Options']!r} ({int(wrong.sum())} such rows); "
         "correct or remove them"
     )
@@ -248,7 +278,7 @@ def _join(options: Iterable[str] | None) -> str | None:
     return ", ".join(options) if options is not None and not isinstance(options, float) else None
 
 
-def _examples(frame: pd.DataFrame) -> tuple[Example, ...]:
+def _examples(frame: pd.DataFrame) -> Iterator[Example]:
     fields = {
         "question_id": frame["Q_id"],
         "country": frame["Country"],
@@ -265,7 +295,7 @@ def _examples(frame: pd.DataFrame) -> tuple[Example, ...]:
         "answer_counts": _counts(frame),
     }
     rows = zip(*fields.values(), strict=True)
-    return tuple(Example(**dict(zip(fields, row, strict=True))) for row in rows)
+    return (Example(**dict(zip(fields, row, strict=True))) for row in rows)
 
 
 def _optional(frame: pd.DataFrame, name: str, kind: type, absent: str | None) -> list:

@@ -2,7 +2,11 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
 
 from dvmap_jax.survey.codebook import check_names
 from dvmap_jax.survey.corpus import (
@@ -10,10 +14,13 @@ from dvmap_jax.survey.corpus import (
     Corpus,
     CorpusConfig,
     Example,
+    as_table,
+    joined,
     read_examples,
     with_frequency,
 )
 from dvmap_jax.survey.synthetic import synthetic_examples
+from dvmap_jax.survey.table import RecordTable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +33,10 @@ class Splits:
     `frequency` is counted within each.
     """
 
-    train: tuple[Example, ...]
-    cross_demographic: tuple[Example, ...]
-    cross_country: tuple[Example, ...]
-    cross_value: tuple[Example, ...]
+    train: RecordTable[Example]
+    cross_demographic: RecordTable[Example]
+    cross_country: RecordTable[Example]
+    cross_value: RecordTable[Example]
 
 
 def load_corpus(config: CorpusConfig) -> Corpus:
@@ -48,7 +55,8 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         seed=config.split_seed,
     )
     if not other:
-        heldout = splits.cross_demographic + splits.cross_country + splits.cross_value
+        parts = (splits.cross_demographic, splits.cross_country, splits.cross_value)
+        heldout = RecordTable.of(Example, itertools.chain(*parts))
         if not heldout:
             raise ValueError(
                 "the held-out split is empty: corpus.heldout_fraction is 0 and no country, "
@@ -74,59 +82,60 @@ def split_examples(
     one where the fraction is above 0). Raises ValueError for an unknown country or question,
     with the nearest known names, and where a split that was asked for is empty.
     """
+    table = as_table(examples)
     countries, questions = tuple(countries), tuple(questions)
     for kind, names, known in (
-        ("country", countries, {e.country for e in examples}),
-        ("question", questions, {e.question_id for e in examples}),
+        ("country", countries, _present(table, "country")),
+        ("question", questions, _present(table, "question_id")),
     ):
         check_names(f"the corpus cannot hold out the {kind}", names, known)
-    heldout = _heldout_archetypes(examples, fraction=fraction, countries=countries, seed=seed)
-
-    def choose(wanted: Callable[[Example], bool]) -> tuple[Example, ...]:
-        return with_frequency([e for e in examples if wanted(e)])
-
-    splits = Splits(
-        train=choose(
-            lambda e: (
-                e.country not in countries
-                and e.question_id not in questions
-                and e.archetype not in heldout
-            )
-        ),
-        cross_demographic=choose(
-            lambda e: e.archetype in heldout and e.question_id not in questions
-        ),
-        cross_country=choose(lambda e: e.country in countries and e.question_id not in questions),
-        cross_value=choose(
-            lambda e: (
-                e.question_id in questions
-                and e.country not in countries
-                and e.archetype not in heldout
-            )
-        ),
-    )
+    archetypes = _heldout_archetypes(table, fraction=fraction, countries=countries, seed=seed)
+    heldout = _among(table, "attributes", archetypes)
+    abroad = _among(table, "country", countries)
+    other = _among(table, "question_id", questions)
+    masks = {
+        "train": ~abroad & ~other & ~heldout,
+        "cross_demographic": heldout & ~other,
+        "cross_country": abroad & ~other,
+        "cross_value": other & ~abroad & ~heldout,
+    }
+    splits = Splits(**{name: with_frequency(table.select(mask)) for name, mask in masks.items()})
     _check_filled(splits, fraction=fraction, countries=countries, questions=questions)
     return splits
 
 
-def _examples(config: CorpusConfig) -> tuple[Example, ...]:
+def _examples(config: CorpusConfig) -> Sequence[Example]:
     if config.path == SYNTHETIC:
         return synthetic_examples(config.synthetic_archetypes, config.synthetic_seed)
     return read_examples(config.path)
 
 
+def _present(table: RecordTable[Example], field: str) -> set[str]:
+    """The values that rows have in a field."""
+    return {table.values(field)[code] for code in np.unique(table.codes(field))}
+
+
+def _among(table: RecordTable[Example], field: str, chosen: Iterable[Any]) -> np.ndarray:
+    """Of each row whether its value is one of those chosen, bool [rows]."""
+    chosen = set(chosen)
+    return np.array([value in chosen for value in table.values(field)], bool)[table.codes(field)]
+
+
 def _heldout_archetypes(
-    examples: Sequence[Example], *, fraction: float, countries: tuple[str, ...], seed: int
-) -> set[str]:
+    table: RecordTable[Example], *, fraction: float, countries: tuple[str, ...], seed: int
+) -> set[tuple[str, ...]]:
     """Of each training country, the archetypes that come first by their seeded hashes."""
-    by_country: dict[str, set[str]] = {}
-    for example in examples:
-        if example.country not in countries:
-            by_country.setdefault(example.country, set()).add(example.archetype)
-    chosen: set[str] = set()
-    for archetypes in by_country.values():
-        count = max(1, round(fraction * len(archetypes))) if fraction else 0
-        chosen |= set(sorted(archetypes, key=lambda name: _hash(name, seed))[:count])
+    pairs = np.unique(np.stack([table.codes("country"), table.codes("attributes")], 1), axis=0)
+    by_country: dict[str, list[tuple[str, ...]]] = {}
+    for country, attributes in pairs:
+        by_country.setdefault(table.values("country")[country], []).append(
+            table.values("attributes")[attributes]
+        )
+    chosen: set[tuple[str, ...]] = set()
+    for country, archetypes in by_country.items():
+        if country not in countries and fraction:
+            count = max(1, round(fraction * len(archetypes)))
+            chosen |= set(sorted(archetypes, key=lambda each: _hash(joined(each), seed))[:count])
     return chosen
 
 
@@ -154,7 +163,8 @@ def _check_filled(
 def _refuse_overlap(
     train: Sequence[Example], heldout: Sequence[Example], config: CorpusConfig
 ) -> None:
-    known = {(e.archetype, e.question_id) for e in train}
+    asked = {(e.archetype, e.question_id) for e in heldout}
+    known = {pair for e in train if (pair := (e.archetype, e.question_id)) in asked}
     shared = sum((e.archetype, e.question_id) in known for e in heldout)
     if shared:
         raise ValueError(

@@ -122,7 +122,7 @@ def synthetic_examples(num_archetypes: int, seed: int) -> tuple[Example, ...]:
         for number, row in enumerate(rows)
         for question, answers in zip(QUESTIONS, chosen, strict=True)
     ]
-    return with_frequency(examples)
+    return tuple(with_frequency(examples))
 
 
 def planted_probabilities(labels: np.ndarray) -> list[np.ndarray]:

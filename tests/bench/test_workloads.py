@@ -47,14 +47,27 @@ def test_a_point_has_seconds_memory_and_compilation(bench_config):
     assert found["step_s"] == found["rollout"]["median_s"] + found["update"]["median_s"]
 
 
-def test_pipeline_delivers_the_tokens_it_counts():
-    found = data.delivery(20, 2, 2)
-    prompts, _, _ = data.prompts_of(data.demo_config(20))
+def test_pipeline_delivers_the_tokens_it_counts(tmp_path):
+    file = str(tmp_path / "corpus.parquet")
+    data.write_corpus(20, file)
+    found = data.delivery(file, 2, 2)
+    prompts, _, _ = data.prompts_of(data.demo_config(file))
     batches = [next(prompts) for _ in range(6)]
     counts = [sum(int(level.lengths.sum()) for level in batch.levels) for batch in batches]
     assert found["prompt_tokens"] == [sum(counts[2:4]), sum(counts[4:])]
     rates = np.array(found["prompt_tokens"]) / found["all_s"]
     assert found["prompt_tokens_per_s"] in rates
+
+
+def test_ten_times_the_corpus_is_compared_by_its_highest_peak_and_the_demo_by_its_tokens():
+    def part(rate, start, later):
+        return {"prompt_tokens_per_s": rate, "peak_rss_mb_start": start, "peak_rss_mb": later}
+
+    found = {"corpus": part(80.0, 50, 40), "corpus_x10": part(70.0, 45, 55)}
+    assert data.ratios(found) == {"peak_of_ten_times_the_corpus": 1.1}
+    assert data.ratios({"corpus": found["corpus"], "demo": part(2.0, 90, 90)}) == {
+        "delivered_over_consumed": 40.0
+    }
 
 
 def test_smollm2_without_its_corpus_says_where_it_is_looked_for(bench_config, tmp_path):
