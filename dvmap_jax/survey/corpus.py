@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -179,7 +180,7 @@ def _batches(path: AnyPath) -> tuple[AnyPath, Iterator[pa.RecordBatch]]:
 def _parquet_batches(file: AnyPath) -> Iterator[pa.RecordBatch]:
     try:
         with file.open("rb") as source:
-            yield from pq.ParquetFile(source).iter_batches(READ_TOGETHER)
+            yield from pq.ParquetFile(source).iter_batches(READ_TOGETHER, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{file} is not a readable parquet file: {_line(error)}") from error
 
@@ -282,7 +283,7 @@ def _examples(frame: pd.DataFrame) -> Iterator[Example]:
     fields = {
         "question_id": frame["Q_id"],
         "country": frame["Country"],
-        "attributes": zip(*(frame[name] for name in ATTRIBUTE_NAMES), strict=True),
+        "attributes": zip(*(map(sys.intern, frame[n]) for n in ATTRIBUTE_NAMES), strict=True),
         "category": frame["Category"],
         "question": frame["Question"],
         "options": frame["Options"],

@@ -15,7 +15,7 @@ TINY = ModelConfig(
 CASE = Case(model=TINY, prompts=16, prompt_length=4, group=8, max_tokens=16)
 
 
-@pytest.mark.parametrize("schedule", [(4, 0), (8, 2)])
+@pytest.mark.parametrize("schedule", [pytest.param((4, 0), marks=pytest.mark.slow), (8, 2)])
 def test_ragged_lengths_are_geometric_with_the_intended_mean(bench_config, schedule):
     config = dataclasses.replace(bench_config, repeats=4)
     found = ragged.ragged(CASE, config, {"one": schedule})["one"]

@@ -53,7 +53,7 @@ def losses_of(model, trunk, branches, lengths):
     ("config", "levels", "dtype"),
     [
         (QWEN, 2, "float64"),
-        (QWEN, 3, "float64"),
+        pytest.param(QWEN, 3, "float64", marks=pytest.mark.slow),
         pytest.param(LLAMA, 2, "float64", marks=pytest.mark.slow),
         pytest.param(LLAMA, 3, "float64", marks=pytest.mark.slow),
         (QWEN, 3, "float32"),
