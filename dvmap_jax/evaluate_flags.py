@@ -1,14 +1,20 @@
 """The command line of an evaluation: flags in, records of how examples are answered out."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from absl import flags
 
 from dvmap_jax.command import FolderParser, define_fields, record_from_flags
 from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.evaluation.calls import CallConfig
+from dvmap_jax.evaluation.comparison import BASELINE
 from dvmap_jax.evaluation.endpoint import EndpointConfig, endpoint_parts, is_endpoint
 from dvmap_jax.evaluation.evaluator import MODES, EvaluationConfig
 from dvmap_jax.evaluation.probes import check_template
 from dvmap_jax.evaluation.variants import ProbesConfig
+from dvmap_jax.paths import as_path
 
 MODEL = flags.DEFINE_string(
     "model", None, "Folder, GGUF file, baseline:NAME or URL#NAME.", required=True
@@ -27,7 +33,8 @@ PROBE_ROWS = flags.DEFINE_integer(
 )
 
 # Fields of these, whose docstrings say more.
-define_fields(DataConfig, "template", "system_prompt", "max_prompt_length")
+PROMPT = ("template", "system_prompt", "max_prompt_length")
+define_fields(DataConfig, *PROMPT)
 define_fields(EvaluationConfig, "normalize", "batch_size", "samples", "temperature", "max_tokens")
 define_fields(EndpointConfig, "choices_per_call", "top_logprobs", "extra")
 define_fields(CallConfig)
@@ -43,13 +50,23 @@ def mode() -> str:
 
 
 def data_config() -> DataConfig:
-    """How examples become prompts."""
-    found = flags.FLAGS
-    return DataConfig(
-        template=found.template,
-        system_prompt=found.system_prompt,
-        max_prompt_length=found.max_prompt_length,
-    )
+    """How examples become prompts: as flags say, else as in the run whose workdir is evaluated."""
+    found, trained = flags.FLAGS, _run_of(MODEL.value).get("data", {})
+    known = {name: trained[name] for name in PROMPT if name in trained}
+    asked = {name: found[name].value for name in PROMPT if found[name].present}
+    return DataConfig(**known | asked)
+
+
+def _run_of(model: str) -> Mapping[str, Any]:
+    """The config of a run, empty where the model is no workdir of one."""
+    if is_endpoint(model) or model.startswith(BASELINE):
+        return {}
+    file = as_path(model) / "config.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # whoever loads the model says what is wrong with it
+        return {}
+    return found if isinstance(found, dict) and isinstance(found.get("data"), dict) else {}
 
 
 def evaluation_config() -> EvaluationConfig:
@@ -90,5 +107,5 @@ def probes_config() -> ProbesConfig | None:
     """What is asked again, None where nothing is; ValueError where it would not show anything."""
     if not PROBES.value:
         return None
-    check_template(flags.FLAGS.template)
+    check_template(data_config().template)
     return ProbesConfig(max_rows=PROBE_ROWS.value)

@@ -1,11 +1,11 @@
 """Evaluates: `evaluate.py --model=MODEL --benchmark=PARQUET|CORPUS_DIR --output=DIR`.
 
-MODEL is a folder, a run's workdir, a GGUF file, `baseline:NAME`, or `https://host/v1#NAME` of an
-OpenAI-compatible endpoint, whose key comes from the environment (`--key_variable`). Baselines
-fitted on `--train`, by default the corpus folder's own training split, stand beside it. The same
-command goes on where it was stopped; `--probes` asks some rows again with other people, options
-and words. DIR holds the rows (`results.jsonl`), the metrics (`metrics.json`) and a report
-(`report.html`, `report.md`); `report.py` compares several.
+MODEL is a folder, a run's workdir (asked as it was trained), a GGUF file, `baseline:NAME`, or
+`https://host/v1#NAME` of an OpenAI-compatible endpoint, whose key comes from the environment
+(`--key_variable`). Baselines fitted on `--train`, by default the corpus folder's own training
+split, stand beside it. The same command goes on where it was stopped; `--probes` asks some rows
+again with other people, options and words. DIR holds the rows (`results.jsonl`), the metrics
+(`metrics.json`) and a report (`report.html`, `report.md`); `report.py` compares several.
 """
 
 import contextlib
@@ -43,6 +43,7 @@ from dvmap_jax.train.weights import load_model
 
 def main() -> None:
     """Answers the benchmarks, writes rows, metrics and a report, and prints the tables."""
+    template, probes = wanted.data_config().template, wanted.probes_config()
     config, place, output = wanted.evaluation_config(), wanted.BENCHMARK.value, wanted.OUTPUT.value
     benchmarks = {
         name: chosen(examples, config, mode=wanted.mode())
@@ -53,7 +54,6 @@ def main() -> None:
     for name, examples in benchmarks.items():
         refuse_shared(train, examples, name=name)
     beside = fit_beside(wanted.BASELINES.value, train, train=split)
-    template, probes = wanted.data_config().template, wanted.probes_config()
     with asking(benchmarks, train) as (ask, settings):
         answered = {
             name: answers(ask, examples, benchmark=name, template=template, probes=probes)

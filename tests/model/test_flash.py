@@ -104,7 +104,8 @@ def test_compiled_for_tpus_no_program_holds_a_score():
         remat: sum("_fwd_" in name for name in found[f"update, {remat}"]["kernels"])
         for remat in ("layer", "attention")
     }
-    assert runs == {"layer": 9, "attention": 6}  # of reference, policy and gradient: three each
+    # Three a pass; the reference has a program of its own, and "layer" runs the policy's again.
+    assert runs == {"layer": 6, "attention": 3}
 
 
 @pytest.mark.parametrize("remat", ["layer", "attention"])

@@ -148,3 +148,20 @@ def test_an_endpoint_that_is_not_there_is_said_and_no_row_is_counted(evaluate, t
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and last.startswith("error: 9 rows in a row failed")
     assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_a_run_is_asked_as_it_was_trained_unless_a_flag_says_otherwise(tmp_path):
+    """Another template or system prompt than in training is the original's silent fault."""
+    (tmp_path / "config.json").write_text('{"data": {"template": "answer", "batch_size": 2}}')
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "config.json").write_text('{"model_type": "qwen3"}')
+
+    def template(*arguments):
+        program = "import sys; from absl import flags; from dvmap_jax import evaluate_flags as f; "
+        program += "flags.FLAGS(sys.argv); print(f.data_config().template)"
+        command = [sys.executable, "-c", program, "--benchmark=b", "--output=o", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert template(f"--model={tmp_path}") == "answer"
+    assert template(f"--model={tmp_path}", "--template=reasoning") == "reasoning"
+    assert template(f"--model={tmp_path / 'hf'}") == "reasoning"
