@@ -18,7 +18,7 @@ corpora/demo/corpus.json: | $(VENV)/.runtime
 		--country_share=0 --question_share=0 --dev=12 --test=12 --cross_demographic=12
 
 test: $(VENV)/.test
-	@$(RUN) -m pytest -q -n 2 --dist loadfile
+	@$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.lint
 	$(RUN) -m ruff format --check .

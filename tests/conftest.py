@@ -18,6 +18,11 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # tests compile for themselves and
 ROOT = pathlib.Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts programs takes longest and waits most: it begins first, beside all the rest."""
+    items.sort(key=lambda item: item.path.parent.name != "scripts")
+
+
 @pytest.fixture(scope="session")
 def root() -> pathlib.Path:
     """The repository's top folder."""
