@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 from dvmap_jax.paths import AnyPath, as_path
 from dvmap_jax.survey.benchmark import SPLITS
 from dvmap_jax.survey.corpus import Example, read_examples
+from dvmap_jax.survey.splits import count_shared
 
 TRAIN, HELDOUT = SPLITS[0], SPLITS[1:]
 
@@ -40,8 +41,7 @@ def training_split(path: str) -> str:
 
 def refuse_shared(train: Sequence[Example], heldout: Sequence[Example], *, name: str) -> None:
     """ValueError where an archetype's answer to a question is in both."""
-    known = {(e.archetype, e.question_id) for e in train}
-    shared = sum((e.archetype, e.question_id) in known for e in heldout)
+    shared = count_shared(train, heldout)
     if shared:
         raise ValueError(
             f"{shared} of {len(heldout)} rows of {name} are in the training split too (same "

@@ -104,6 +104,13 @@ def split_examples(
     return splits
 
 
+def count_shared(train: Sequence[Example], heldout: Sequence[Example]) -> int:
+    """How many held-out rows have the archetype and the question of a row to train on."""
+    asked = {(e.archetype, e.question_id) for e in heldout}
+    known = {pair for e in train if (pair := (e.archetype, e.question_id)) in asked}
+    return sum((e.archetype, e.question_id) in known for e in heldout)
+
+
 def _examples(config: CorpusConfig) -> Sequence[Example]:
     if config.path == SYNTHETIC:
         return synthetic_examples(config.synthetic_archetypes, config.synthetic_seed)
@@ -163,9 +170,7 @@ def _check_filled(
 def _refuse_overlap(
     train: Sequence[Example], heldout: Sequence[Example], config: CorpusConfig
 ) -> None:
-    asked = {(e.archetype, e.question_id) for e in heldout}
-    known = {pair for e in train if (pair := (e.archetype, e.question_id)) in asked}
-    shared = sum((e.archetype, e.question_id) in known for e in heldout)
+    shared = count_shared(train, heldout)
     if shared:
         raise ValueError(
             f"{shared} of {len(heldout)} examples of corpus.heldout_path = {config.heldout_path!r} "
