@@ -19,7 +19,7 @@ class Answers:
         Only the journal given in process 0 is read and written.
         """
         self._journal = None if jax.process_index() else journal
-        rows = self._journal and [r for r in self._journal.rows() if r["benchmark"] == benchmark]
+        rows = self._journal and self._journal.rows(benchmark)
         found = json.loads(exchange(json.dumps(rows))[0])
         self._kept = found is not None
         self._rows: dict[int, Row] = {row["number"]: row for row in found or ()}

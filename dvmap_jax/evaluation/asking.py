@@ -99,7 +99,7 @@ class Endpoint:
             prompt=lambda e: messages(e, template=template or self.data.template, **how),
             progress=lambda rows: self.progress(rows, len(examples)),
         )
-        return pd.DataFrame([row for row in self.journal.rows() if row["benchmark"] == name])
+        return pd.DataFrame(self.journal.rows(name))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,9 +37,10 @@ class Journal:
         """Whether the row of this example is there."""
         return (benchmark, number) in self._rows
 
-    def rows(self) -> list[Row]:
-        """All rows, by benchmark and number."""
-        return [self._rows[key] for key in sorted(self._rows)]
+    def rows(self, benchmark: str | None = None) -> list[Row]:
+        """All rows, by benchmark and number, or those of one benchmark."""
+        keys = (key for key in self._rows if benchmark in (None, key[0]))
+        return [self._rows[key] for key in sorted(keys)]
 
     def add(self, rows: Iterable[Row]) -> None:
         """Appends rows; ValueError where one is there already."""
