@@ -8,7 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import absl.logging
 from absl import app, flags
@@ -96,8 +96,13 @@ def define_fields(kind: type, *names: str) -> None:
 
 def record_from_flags(kind: type[Record]) -> Record:
     """A config record whose fields are flags of the same names."""
-    values = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(kind)}
-    return from_mapping(kind, values, "flags")
+    names = (field.name for field in dataclasses.fields(kind))
+    return from_mapping(kind, values_from_flags(*names), "flags")
+
+
+def values_from_flags(*names: str) -> dict[str, Any]:
+    """The values of the flags of these names, by name."""
+    return {name: flags.FLAGS[name].value for name in names}
 
 
 @contextlib.contextmanager

@@ -1,12 +1,13 @@
 """The command line of an evaluation: flags in, records of how examples are answered out."""
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
-from dvmap_jax.command import FolderParser, define_fields, record_from_flags
+from dvmap_jax.command import FolderParser, define_fields, record_from_flags, values_from_flags
 from dvmap_jax.data.batches import DataConfig
 from dvmap_jax.evaluation.calls import CallConfig
 from dvmap_jax.evaluation.comparison import BASELINE
@@ -34,9 +35,12 @@ PROBE_ROWS = flags.DEFINE_integer(
 
 # Fields of these, whose docstrings say more.
 PROMPT = ("template", "system_prompt", "max_prompt_length")
+LOADED = ("normalize", "batch_size")
+DRAWN = ("samples", "temperature", "max_tokens")  # by a loaded model and by an endpoint alike
+REACHED = ("choices_per_call", "top_logprobs", "extra")
 define_fields(DataConfig, *PROMPT)
-define_fields(EvaluationConfig, "normalize", "batch_size", "samples", "temperature", "max_tokens")
-define_fields(EndpointConfig, "choices_per_call", "top_logprobs", "extra")
+define_fields(EvaluationConfig, *LOADED, *DRAWN)
+define_fields(EndpointConfig, *REACHED)
 define_fields(CallConfig)
 
 
@@ -49,11 +53,12 @@ def mode() -> str:
     return "generate"
 
 
+@functools.cache  # a workdir's file is read once
 def data_config() -> DataConfig:
     """How examples become prompts: as flags say, else as in the run whose workdir is evaluated."""
     found, trained = flags.FLAGS, _run_of(MODEL.value).get("data", {})
     known = {name: trained[name] for name in PROMPT if name in trained}
-    asked = {name: found[name].value for name in PROMPT if found[name].present}
+    asked = values_from_flags(*(name for name in PROMPT if found[name].present))
     return DataConfig(**known | asked)
 
 
@@ -71,35 +76,24 @@ def _run_of(model: str) -> Mapping[str, Any]:
 
 def evaluation_config() -> EvaluationConfig:
     """How a model that is loaded here answers."""
-    found = flags.FLAGS
     return EvaluationConfig(
         modes=(mode(),),
-        normalize=found.normalize,
-        batch_size=found.batch_size,
         max_examples=MAX_EXAMPLES.value,
         max_generated=MAX_EXAMPLES.value,
-        samples=found.samples,
-        temperature=found.temperature,
-        max_tokens=found.max_tokens,
         seed=SEED.value or 0,
+        **values_from_flags(*LOADED, *DRAWN),
     )
 
 
 def endpoint_config() -> EndpointConfig:
     """How the endpoint that --model names is asked."""
-    found = flags.FLAGS
     url, name = endpoint_parts(MODEL.value)
     return EndpointConfig(
         url=url,
         model=name,
-        samples=found.samples,
-        choices_per_call=found.choices_per_call,
-        temperature=found.temperature,
-        max_tokens=found.max_tokens,
         seed=SEED.value,
-        top_logprobs=found.top_logprobs,
-        extra=found.extra,
         calls=record_from_flags(CallConfig),
+        **values_from_flags(*DRAWN, *REACHED),
     )
 
 

@@ -10,7 +10,7 @@ again with other people, options and words. DIR holds the rows (`results.jsonl`)
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dvmap_jax import evaluate_flags as wanted
 from dvmap_jax.command import late_bar, run_main
@@ -54,7 +54,11 @@ def main() -> None:
     for name, examples in benchmarks.items():
         refuse_shared(train, examples, name=name)
     beside = fit_beside(wanted.BASELINES.value, train, train=split)
-    with asking(benchmarks, train) as (ask, settings):
+
+    def baseline(name: str) -> AskedBaseline:
+        return AskedBaseline(beside.fitted.get(name) or fit_baseline(name, train))
+
+    with asking(benchmarks, baseline) as (ask, settings):
         answered = {
             name: answers(ask, examples, benchmark=name, template=template, probes=probes)
             for name, examples in benchmarks.items()
@@ -67,7 +71,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def asking(
-    benchmarks: Mapping[str, Sequence[Example]], train: Sequence[Example]
+    benchmarks: Mapping[str, Sequence[Example]], baseline: Callable[[str], AskedBaseline]
 ) -> Iterator[tuple[Ask, dict]]:
     """What answers, and what its answers depend on; the journal is made once the model is there."""
     source, data = wanted.MODEL.value, wanted.data_config()
@@ -76,8 +80,7 @@ def asking(
     )
     with late_bar("answering", "row") as bar, use_mesh(MeshConfig()) as mesh:
         if source.startswith(BASELINE):
-            fitted = fit_baseline(source.removeprefix(BASELINE), train)
-            yield AskedBaseline(fitted), head(settings={})
+            yield baseline(source.removeprefix(BASELINE)), head(settings={})
         elif is_endpoint(source):
             config = wanted.endpoint_config()
             settings = head(settings={"endpoint": config.described()})
