@@ -36,7 +36,8 @@ def run(config: BenchConfig) -> dict[str, Any]:
     """Delivery from each corpus, the demo's steps, and how many times over they are fed."""
     parts = config.chosen((*ARCHETYPES, "demo"))
     with tempfile.TemporaryDirectory() as folder:
-        files = {name: f"{folder}/{name}.parquet" for name in ARCHETYPES}
+        read = {"corpus" if part == "demo" else part for part in parts}
+        files = {name: f"{folder}/{name}.parquet" for name in ARCHETYPES if name in read}
         for name, file in files.items():
             in_fresh_process(write_corpus, ARCHETYPES[name], file)
         found: dict[str, Any] = {

@@ -167,8 +167,7 @@ class PromptStream:
         """Units whose prompts fit, their longest trunk and branch, and the prompts left out."""
         kept, sizes, skipped = Units(), np.zeros(2, int), 0
         for start in range(0, len(units), MEASURED_TOGETHER):
-            places = range(start, min(start + MEASURED_TOGETHER, len(units)))
-            part = [units[place] for place in places]
+            part = units[start : start + MEASURED_TOGETHER]
             rows = iter(self._tokens([index for unit in part for index in unit]))
             for unit in part:
                 fitting = self._fitting({index: next(rows) for index in unit})

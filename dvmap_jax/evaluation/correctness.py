@@ -123,7 +123,7 @@ METRICS = (
     Metric("accuracy/macro", "Accuracy, mean of questions", True, "macro average", accuracy_macro),
     Metric(
         "accuracy/unsaturated", "Accuracy, saturated questions left out", True,
-        "its most saturated question has a majority of .886", accuracy_unsaturated,
+        "the released corpus, where a question has a majority of .886", accuracy_unsaturated,
     ),
     Metric("format", "Readable", True, "the original's format reward", readable),
     Metric("truncated", "Cut off", False, "the sampler's limit of tokens", truncated),

@@ -14,8 +14,7 @@ class RecordTable(Sequence, Generic[Record]):
     """Records of one frozen dataclass, made anew whenever one is asked for.
 
     Of each field the different values are kept once, and for each row one to four bytes that say
-    which.
-    A slice is a table of the same values. Equal to any sequence of equal records.
+    which. A slice is a table of the same values. Equal to any sequence of equal records.
     """
 
     def __init__(
