@@ -18,7 +18,7 @@ def nll(outcomes: Outcomes, config: MetricsConfig) -> Sums:
     it is left out where a p is 0. A row without probabilities counts as an even distribution.
     """
     answers = np.eye(outcomes.sizes.max())[outcomes.answers]
-    return _noted(outcomes, mean_of(outcomes, _surprise(outcomes, answers)))
+    return noted(outcomes, mean_of(outcomes, _surprise(outcomes, answers)))
 
 
 def brier(outcomes: Outcomes, config: MetricsConfig) -> Sums:
@@ -28,7 +28,7 @@ def brier(outcomes: Outcomes, config: MetricsConfig) -> Sums:
     """
     answers = np.eye(outcomes.sizes.max())[outcomes.answers]
     losses = ((outcomes.probabilities - answers) ** 2).sum(axis=1)
-    return _noted(outcomes, mean_of(outcomes, losses))
+    return noted(outcomes, mean_of(outcomes, losses))
 
 
 def calibration_error(outcomes: Outcomes, config: MetricsConfig) -> Sums:
@@ -49,7 +49,7 @@ def calibration_error(outcomes: Outcomes, config: MetricsConfig) -> Sums:
     def statistic(drawn: np.ndarray) -> np.ndarray:
         return np.abs(drawn[:, :-1]).sum(axis=1) / drawn[:, -1]
 
-    return _noted(outcomes, Sums(np.concatenate([gaps, rows], axis=1), statistic))
+    return noted(outcomes, Sums(np.concatenate([gaps, rows], axis=1), statistic))
 
 
 def wasserstein_probabilities(outcomes: Outcomes, config: MetricsConfig) -> Sums:
@@ -59,7 +59,7 @@ def wasserstein_probabilities(outcomes: Outcomes, config: MetricsConfig) -> Sums
     number of options less one. A row without probabilities counts as an even distribution.
     """
     believed = _by_cell(outcomes, outcomes.probabilities)
-    return _noted(outcomes, of_cells(outcomes, believed, part_of_largest(outcomes)))
+    return noted(outcomes, of_cells(outcomes, believed, part_of_largest(outcomes)))
 
 
 def jensen_shannon_probabilities(outcomes: Outcomes, config: MetricsConfig) -> Sums:
@@ -69,7 +69,7 @@ def jensen_shannon_probabilities(outcomes: Outcomes, config: MetricsConfig) -> S
     probabilities counts as an even distribution.
     """
     believed = _by_cell(outcomes, outcomes.probabilities)
-    return _noted(outcomes, of_cells(outcomes, believed, jensen_shannon))
+    return noted(outcomes, of_cells(outcomes, believed, jensen_shannon))
 
 
 def soft_wasserstein(outcomes: Outcomes, config: MetricsConfig) -> Sums:
@@ -215,7 +215,7 @@ def _soft(outcomes: Outcomes, distance) -> Sums:
     return dataclasses.replace(sums, note=_about(known, "have answer_counts; the rest is left out"))
 
 
-def _noted(outcomes: Outcomes, sums: Sums) -> Sums:
+def noted(outcomes: Outcomes, sums: Sums) -> Sums:
     """Says where rows have no probabilities."""
     note = _about(outcomes.told, "have probabilities; the rest counts as even")
     return dataclasses.replace(sums, note=note)

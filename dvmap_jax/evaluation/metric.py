@@ -56,7 +56,8 @@ Compute = Callable[[Outcomes, MetricsConfig], Sums]
 class Metric:
     """A metric as reports show it; `compute` raises LeftOutError where results cannot tell it.
 
-    `source` says whose definition it is.
+    `source` says whose definition it is. Where `best` is a value, what is nearest to it is best,
+    and `higher_is_better` is the way there from where most models are.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Metric:
     higher_is_better: bool
     source: str
     compute: Compute
+    best: float | None = None
 
     @property
     def formula(self) -> str:

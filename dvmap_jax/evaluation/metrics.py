@@ -6,12 +6,17 @@ import numpy as np
 import pandas as pd
 
 from dvmap_jax.evaluation.intervals import DEFAULT, IntervalConfig, cluster_bootstrap
+from dvmap_jax.evaluation.metric import MetricsConfig
 from dvmap_jax.evaluation.suite import measure
 from dvmap_jax.survey.answers import original_verdict, parse_options
 
 ACCURACIES = ("accuracy", "accuracy/macro", "accuracy/country/*", "accuracy_lenient")
-LOGGED = (*ACCURACIES, "format", "truncated")  # by their names in the suite
+LOGGED = (  # by their names in the suite
+    *(*ACCURACIES, "format", "truncated", "nll", "wasserstein/probabilities"),
+    *("dispersion_retention", "dispersion_retention/predicted", "over_determination"),
+)
 RENAMED = {"format": "readable"}
+VALUES_ALONE = MetricsConfig(interval=IntervalConfig(resamples=1))  # most of the time is resampling
 
 
 def is_correct(completion: str, *, options: str, answer: str) -> bool:
@@ -23,16 +28,17 @@ def accuracy_metrics(results: pd.DataFrame) -> dict[str, float]:
     """Accuracy of a table with columns archetype, question_id, country and correct (0 to 1).
 
     What a run logs of the suite, as plain numbers: `accuracy/low` and `accuracy/high` end the 95 %
-    interval over archetypes, `readable` is the suite's "format". The shares of further columns
-    (correct_lenient, readable, truncated) are added where the table has them.
+    interval over archetypes, `readable` is the suite's "format". What needs further columns
+    (correct_lenient, readable, truncated, probabilities, ...) is added where the table has them.
     """
     for column in ("archetype", "question_id", "country", "correct"):
         if column not in results:
             raise ValueError(
                 f"the results have no column {column!r}; they have {', '.join(results.columns)}"
             )
-    found = measure(results, names=LOGGED).metrics
-    ends = {"accuracy/low": found["accuracy"].low, "accuracy/high": found["accuracy"].high}
+    found = measure(results, names=LOGGED, config=VALUES_ALONE).metrics
+    accuracy = measure(results, names=["accuracy"]).metrics["accuracy"]
+    ends = {"accuracy/low": accuracy.low, "accuracy/high": accuracy.high}
     values = {RENAMED.get(name, name): each.value for name, each in found.items()}
     return values | ends | {"num_rows": float(len(results))}
 

@@ -95,12 +95,13 @@ def _described(name: str) -> dict[str, Any]:
     try:
         metric = metric_of(name)
     except ValueError:  # of a file that a later version wrote
-        return {"title": name, "higher": None, "formula": "", "source": ""}
+        return {"title": name, "higher": None, "best": None, "formula": "", "source": ""}
     before, _, after = metric.name.partition("*")
     label = name[len(before) : len(name) - len(after)] if before != metric.name else ""
     return {
         "title": f"{metric.title}: {label}" if label else metric.title,
         "higher": metric.higher_is_better,
+        "best": metric.best,
         "formula": metric.formula,
         "source": metric.source,
     }

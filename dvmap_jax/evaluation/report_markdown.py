@@ -16,8 +16,8 @@ from dvmap_jax.records import leaves
 ABSENT = "–"
 HEADLINES = (  # columns of a benchmark's first table
     *("accuracy", "accuracy/macro", "accuracy/unsaturated", "format", "ordinal_agreement"),
-    *("macro_f1", "nll", "calibration_error", "wasserstein", "skill/country_majority"),
-    "ceiling/share",
+    *("macro_f1", "nll", "calibration_error", "wasserstein", "dispersion_retention"),
+    *("over_determination", "skill/country_majority", "ceiling/share"),
 )
 BY_PLACE = ("accuracy/country/", "accuracy/question/")  # shown as a map of the page
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dvmap_jax.evaluation import beliefs, correctness, ordinal, twins
+from dvmap_jax.evaluation import beliefs, correctness, ordinal, spread, twins
 from dvmap_jax.evaluation.intervals import (
     DEFAULT,
     Difference,
@@ -21,7 +21,8 @@ from dvmap_jax.evaluation.outcomes import LeftOutError, Outcomes, paired_correct
 # By name, in the order of reports; "*" stands for a country, a question or an attribute.
 METRICS = {
     metric.name: metric
-    for metric in (*correctness.METRICS, *ordinal.METRICS, *beliefs.METRICS, *twins.METRICS)
+    for module in (correctness, ordinal, beliefs, spread, twins)
+    for metric in module.METRICS
 }
 
 

@@ -38,6 +38,21 @@ def test_further_shares_are_added_where_measured():
     assert "accuracy_lenient" not in accuracy_metrics(results([1, 0]))
 
 
+def test_likelihood_and_spread_are_added_where_measured():
+    told = {
+        "options": [["no", "yes"]] * 4,
+        "answer": ["no", "yes"] * 2,
+        "predicted": ["no"] * 4,
+        "probabilities": [[0.8, 0.2]] * 4,
+    }
+    metrics = accuracy_metrics(results([1, 0, 1, 0], question_id="Q1", country="Japan", **told))
+    assert metrics["nll"] == pytest.approx(-np.log([0.8, 0.2]).mean())
+    assert metrics["wasserstein/probabilities"] == pytest.approx(0.8 - 0.5)
+    assert metrics["dispersion_retention"] == pytest.approx(0.4 / 0.5)
+    assert metrics["dispersion_retention/predicted"] == 0
+    assert "over_determination" not in metrics  # nothing is said of the people
+
+
 def test_missing_column_is_named():
     with pytest.raises(ValueError, match="no column 'country'; they have archetype"):
         accuracy_metrics(results([1, 0]).drop(columns="country"))

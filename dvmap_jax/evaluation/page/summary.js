@@ -127,13 +127,18 @@ function metricTables() {
 
 function metricTable(benchmark, names, caption) {
   const rows = names.map((name) => {
-    const { title, higher } = DATA.metrics[name];
-    const arrow = higher === null ? "" : higher ? "↑" : "↓";
-    const said = higher === null ? "" : higher ? "higher is better" : "lower is better";
-    return [element("span", {}, title, "\u00a0", element("span", { role: "img", "aria-label": said, title: said }, arrow)),
+    const [arrow, said] = direction(DATA.metrics[name]);
+    return [element("span", {}, DATA.metrics[name].title, "\u00a0",
+      element("span", { role: "img", "aria-label": said, title: said }, arrow)),
       ...benchmark.lines.map((line) => estimate(line.metrics[name]))];
   });
   return table(caption, ["metric", ...benchmark.lines.map((line) => named(line.name))], rows, "estimates");
+}
+
+function direction({ higher, best }) {
+  if (best !== null) return [`→\u00a0${best}`, `best at ${best}`];
+  if (higher === null) return ["", ""];
+  return higher ? ["↑", "higher is better"] : ["↓", "lower is better"];
 }
 
 function definitions(names) {
