@@ -14,7 +14,14 @@ EPSILON = 1e-8  # verl torch_functional.py: added to token counts
 
 @dataclasses.dataclass(frozen=True)
 class GRPOConfig:
-    """Group size, advantage, clipping, KL and aggregation; defaults are the original's."""
+    """Group size, advantage, clipping, KL and aggregation; defaults are the original's.
+
+    Groups of equal rewards are drawn again up to `redraws` times: DAPO's dynamic sampling
+    (arXiv:2503.14476, section 3.2) with the same prompts. Such a group has no gradient, so that a
+    prompt's expected policy gradient keeps its direction and only grows, 1 + P + P^2 + ... times,
+    P being how often its group is one. The KL penalty, the entropy bonus and the metrics are those
+    of the groups that are kept.
+    """
 
     group_size: int = 8
     normalize_by_std: bool = True
@@ -27,6 +34,7 @@ class GRPOConfig:
     token_mean_scope: str = "update"  # "micro": a mean of micro-batches' means, as the original
     updates_per_rollout: int = 1
     mask_truncated: bool = False
+    redraws: int = 0
 
     def __post_init__(self):
         if self.group_size < 2:
@@ -46,9 +54,10 @@ class GRPOConfig:
                 "grpo.kl_coef, clip_low and clip_high cannot be negative, dual_clip must exceed 1; "
                 f"found {self.kl_coef}, {self.clip_low}, {self.clip_high}, {self.dual_clip}"
             )
-        if self.updates_per_rollout < 1:
+        if self.updates_per_rollout < 1 or self.redraws < 0:
             raise ValueError(
-                f"grpo.updates_per_rollout is {self.updates_per_rollout}; it must be at least 1"
+                f"grpo.updates_per_rollout is {self.updates_per_rollout} and grpo.redraws "
+                f"{self.redraws}; they must be at least 1 and 0"
             )
 
 

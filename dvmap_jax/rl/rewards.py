@@ -1,6 +1,7 @@
 """Rewards: a completion and its example in, named and weighted terms out, whose sum is the reward.
 
-`score` is the original's reward, faults included (original.md A.2); the kind "terms" is ours.
+`score` is the original's reward, faults included (original.md A.2); the kind "terms" is ours. Kinds
+that look at a whole group of completions are those of `group_rewards`.
 """
 
 import dataclasses
@@ -16,7 +17,8 @@ from dvmap_jax.survey.answers import (
 from dvmap_jax.survey.corpus import Example
 
 ORIGINAL_REWARDS = ("wvs", "wvs_d", "wvs_g", "wvs_p")
-KINDS = ("terms", *ORIGINAL_REWARDS)
+GROUP_REWARDS = ("quadratic", "energy")
+KINDS = ("terms", *ORIGINAL_REWARDS, *GROUP_REWARDS)
 OPTIONS_SEMANTICS = ("list", "string")
 READERS = {"strict": read_strict, "lenient": read_lenient}
 
@@ -34,11 +36,13 @@ class RewardConfig:
     """Which reward a completion earns.
 
     `options_semantics` is how the original's rewards read the options: "string" as it does,
-    character by character, "list" as it means to. All other fields are those of the kind
-    "terms": `format_weight` for each of the reasoning and the answer block whose two tags occur
-    once and in order, `match_weight` for the right answer, and for a wrong one
-    `closeness_weight` times its nearness on the scale, 1 - |i - j| / (K - 1). `match` says how
-    answers are read; `answer_window` limits the search to that many last characters (0: none).
+    character by character, "list" as it means to. The weights are those of the kind "terms":
+    `format_weight` for each of the reasoning and the answer block whose two tags occur once and in
+    order, `match_weight` for the right answer, and for a wrong one `closeness_weight` times its
+    nearness on the scale, 1 - |i - j| / (K - 1). The kinds "quadratic" and "energy" compare a
+    group's answers with people's (`group_rewards`) and have nothing for the format; what cannot
+    be read earns `unreadable_margin` less than the worst that can. `match` says how either reads
+    answers; `answer_window` limits the search to that many last characters (0: none).
     """
 
     kind: str = "terms"
@@ -48,6 +52,7 @@ class RewardConfig:
     format_weight: float = 0.2
     match_weight: float = 1.0
     closeness_weight: float = 0.0
+    unreadable_margin: float = 0.1
 
     def __post_init__(self):
         allowed = {
@@ -65,10 +70,24 @@ class RewardConfig:
                 f"rewards.answer_window is {self.answer_window}; it must be positive, or 0 for "
                 "the whole completion"
             )
+        if self.unreadable_margin < 0:
+            raise ValueError(
+                f"rewards.unreadable_margin is {self.unreadable_margin}; it cannot be negative"
+            )
+
+    @property
+    def of_group(self) -> bool:
+        """Whether the reward of a completion depends on the others of its group."""
+        return self.kind in GROUP_REWARDS
 
 
 def reward_terms(completion: str, example: Example, config: RewardConfig) -> dict[str, float]:
-    """The weighted terms of a completion's reward, always under the same names for a config."""
+    """The weighted terms of a completion's reward, always under the same names for a config.
+
+    Raises ValueError for a reward that takes a group of completions, `rewards_of`.
+    """
+    if config.of_group:
+        raise ValueError(f"rewards.kind is {config.kind!r}, which one completion has no terms of")
     if config.kind == "terms":
         return _terms(completion, example, config)
     earned = _original_answer(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -19,8 +19,9 @@ from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level, PackedLevel
 from dvmap_jax.processes import exchange
+from dvmap_jax.rl.group_rewards import rewards_of
 from dvmap_jax.rl.grpo import GRPOConfig, group_advantages
-from dvmap_jax.rl.rewards import RewardConfig, reward_terms
+from dvmap_jax.rl.rewards import RewardConfig
 from dvmap_jax.sharding import put_own_rows, read_own_rows, read_rows
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.prompts import gold_completion
@@ -107,6 +108,7 @@ class RolloutSampler:
         self.tokenizer, self.grpo, self.rewards, self.packing = tokenizer, grpo, rewards, packing
         self.max_tokens = sampling.max_tokens
         self._key = jax.random.fold_in(jax.random.key(seed), 1)  # 1: the purpose "rollout"
+        self._redraw_key = jax.random.fold_in(jax.random.key(seed), 3)  # 3: the purpose "redraw"
         self.decode = make_decoder(model, eos_ids=tokenizer.eos_ids, sampling=sampling)
 
     def __call__(
@@ -128,6 +130,7 @@ class RolloutSampler:
         key = jax.random.fold_in(self._key, step)
         rows = put_own_rows(rows.reshape(rows.shape[0], -1), roots)
         drawn = read_own_rows(self.decode(params, levels, rows, key))
+        drawn, again = self._redrawn(params, prompts, drawn, step=step, placed=(levels, rows))
         told = read_rows(put_own_rows(_sizes(prompts, drawn), roots))
         branches, mask = self._branches(drawn, told)
         branches = put_own_rows(branches, roots)
@@ -144,20 +147,52 @@ class RolloutSampler:
             rows=prompts.rows.reshape(-1),
             completions=texts,
             rewards=rewards,
-            metrics=rollout_metrics(told, group) | prompt_metrics(told["prompts"]),
+            metrics=rollout_metrics(told, group, again) | prompt_metrics(told["prompts"]),
             num_tokens=int(told["lengths"].sum()) + num_prompt_tokens(told["prompts"]),
         )
 
+    def _redrawn(
+        self, params: dict, prompts: PromptBatch, drawn: Completions, *, step: int, placed: tuple
+    ) -> tuple[Completions, list[int]]:
+        """This process's draws with groups of equal rewards drawn again, and how many at a time.
+
+        `placed` are the levels and rows that were drawn from. A prompt that is not drawn for again
+        has no tokens meanwhile, so that its branches end at once. Processes go on together, as
+        long as any of them has such a group.
+        """
+        (*trunk, last), rows = placed
+        key = jax.random.fold_in(self._redraw_key, step)
+        examples, latest, numbers = prompts.examples, drawn, []
+        for attempt in range(self.grpo.redraws):
+            again = self._equal(examples, latest).reshape(prompts.rows.shape)
+            numbers.append(int(read_rows(put_own_rows(again, prompts.num_roots)).sum()))
+            if not numbers[-1]:
+                break
+            lengths = np.where(again, prompts.levels[-1].lengths, 0)
+            last = last._replace(lengths=put_own_rows(lengths, prompts.num_roots))
+            attempt_key = jax.random.fold_in(key, attempt)
+            latest = read_own_rows(self.decode(params, (*trunk, last), rows, attempt_key))
+            drawn = _replaced(drawn, latest, np.repeat(again, self.grpo.group_size, axis=-1))
+            examples = [e if a else None for e, a in zip(examples, again.flat, strict=True)]
+        return drawn, numbers
+
+    def _equal(self, examples, drawn: Completions) -> np.ndarray:
+        """Which groups of this process earn the same throughout, [P]; those of padding do not."""
+        texts = completion_texts(drawn, self.tokenizer, self.grpo.group_size)
+        rewards, _ = self._reward(examples, texts)
+        real = np.asarray([example is not None for example in examples])
+        return (np.ptp(rewards, axis=-1) == 0) & real
+
     def _reward(self, examples, texts):
-        """Rewards [P, G] and every term of them; those of padding are no numbers."""
+        """Rewards [P, G] and named numbers behind them; those of padding are no numbers."""
         shape = len(examples), self.grpo.group_size
         rewards, terms = np.zeros(shape, np.float32), {}
         for p, example in enumerate(examples):
-            for g, text in enumerate(texts[p] if example else ()):
-                named = reward_terms(text, example, self.rewards)
-                rewards[p, g] = sum(named.values())
-                for name, value in named.items():
-                    terms.setdefault(name, np.full(shape, np.nan))[p, g] = value
+            if example is None:
+                continue
+            rewards[p], named = rewards_of(texts[p], example, self.rewards)
+            for name, values in named.items():
+                terms.setdefault(name, np.full(shape, np.nan))[p] = values
         return rewards, terms
 
     def _branches(self, drawn: Completions, told: dict) -> tuple[Level | PackedLevel, np.ndarray]:
@@ -194,6 +229,15 @@ def _earned(roots: int, rewards: np.ndarray, terms: dict[str, np.ndarray]) -> di
     return {"rewards": rewards.reshape(roots, -1), "terms": terms}
 
 
+def _replaced(drawn: Completions, latest: Completions, again: np.ndarray) -> Completions:
+    """The draws, with the latest in place of the branches `again` [B, M]."""
+
+    def replaced(old, new):
+        return np.where(again.reshape(*again.shape, *(1,) * (new.ndim - 2)), new, old)
+
+    return jax.tree.map(replaced, drawn, latest)
+
+
 def completion_texts(
     drawn: Completions, tokenizer: Tokenizer, group: int
 ) -> tuple[tuple[str, ...], ...]:
@@ -203,8 +247,12 @@ def completion_texts(
     return tuple(tuple(tokenizer.decode_rows(*rows)) for rows in zip(tokens, lengths, strict=True))
 
 
-def rollout_metrics(told: dict, group: int) -> dict[str, float]:
-    """Reward, its terms and lengths over all processes, under the names verl and TRL use."""
+def rollout_metrics(told: dict, group: int, again: Sequence[int] = ()) -> dict[str, float]:
+    """Reward, its terms and lengths over all processes, under the names verl and TRL use.
+
+    `again` counts the groups drawn again, time after time; `redrawn/groups` is their share and
+    `redrawn/times` how often there were any. `frac_reward_zero_std` is what is left of them.
+    """
     rewards = told["rewards"].reshape(-1, group)[told["present"].reshape(-1)]
     real = told["lengths"] > 0
     lengths = told["lengths"][real]
@@ -219,6 +267,9 @@ def rollout_metrics(told: dict, group: int) -> dict[str, float]:
         "response_length/min": lengths.min(),
         "response_length/clip_ratio": 1 - told["ended"][real].mean(),
     }
+    if again:
+        times = np.count_nonzero(again)
+        metrics |= {"redrawn/groups": again[0] / len(rewards), "redrawn/times": times}
     terms = sorted(told["terms"].items())
     metrics |= {f"reward/{name}": np.nanmean(values) for name, values in terms}
     return {name: float(value) for name, value in metrics.items()}

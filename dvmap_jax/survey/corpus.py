@@ -67,6 +67,14 @@ class Example:
         """Place of the answer among the options."""
         return self.option_list.index(self.answer)
 
+    @property
+    def answer_shares(self) -> np.ndarray:
+        """Shares of the options among its respondents, [K]; all on the answer where not known."""
+        if self.answer_counts is None:
+            return np.eye(len(self.option_list))[self.answer_index]
+        counts = np.asarray(self.answer_counts, float)
+        return counts / counts.sum()
+
 
 @dataclasses.dataclass(frozen=True)
 class CorpusConfig:
