@@ -23,6 +23,10 @@ class DataConfig:
 
     `batch_size` counts prompts, or archetypes with `batch_by="archetype"`, which keeps the
     up to `questions` questions of an archetype together so that their prefix is shared.
+    The objective "distribution" always takes archetypes, and is alone in changing what is asked
+    from one time to the next: each attribute becomes "Not Answered" with the chance
+    `attribute_dropout`, options stand in an order drawn anew (`option_order="random"`), and the
+    template is one of its family's at random (`rewordings`).
     """
 
     template: str = "reasoning"
@@ -33,6 +37,9 @@ class DataConfig:
     max_prompt_length: int = 1024
     overlong: str = "error"
     shuffle_seed: int = 0
+    attribute_dropout: float = 0.0
+    option_order: str = "codebook"
+    rewordings: bool = False
 
     def __post_init__(self):
         allowed = {
@@ -40,6 +47,7 @@ class DataConfig:
             "system_prompt": tuple(SYSTEM_PROMPTS),
             "batch_by": ("prompt", "archetype"),
             "overlong": ("error", "skip"),
+            "option_order": ("codebook", "random"),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -49,6 +57,11 @@ class DataConfig:
         for name in ("batch_size", "questions", "max_prompt_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.attribute_dropout < 1:
+            raise ValueError(
+                f"data.attribute_dropout is {self.attribute_dropout}; it must be at least 0 and "
+                "below 1"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +122,43 @@ def archetype_units(examples: Sequence[Example], questions: int) -> Units:
     return units
 
 
-class PromptStream:
-    """An endless iterator of `PromptBatch`, reshuffled every epoch, sharded by process.
+class ShuffledStream:
+    """An endless iterator of batches of units, in one global order that is new every epoch."""
+
+    def __init__(self, number: int, config: DataConfig):
+        """`number` units there are."""
+
+        def batch(places: np.ndarray):
+            epochs, units = np.divmod(places, number)
+            return self._batch(units, epochs)
+
+        indices = grain.MapDataset.range(number).seed(config.shuffle_seed).shuffle().repeat()
+        indices = indices.map_with_index(lambda place, unit: place // number * number + unit)
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        batches = indices.batch(config.batch_size).map(batch)
+        self._iterator = iter(batches.to_iter_dataset(options))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._iterator)
+
+    def state(self) -> dict:
+        """The position in the global order, as JSON values."""
+        return self._iterator.get_state()
+
+    def restore(self, state: dict) -> None:
+        """Continues from a position that `state` returned."""
+        self._iterator.set_state(state)
+
+    def _batch(self, units: np.ndarray, epochs: np.ndarray):
+        """This process's rows of one global batch of units, each in its epoch."""
+        raise NotImplementedError
+
+
+class PromptStream(ShuffledStream):
+    """`PromptBatch` after `PromptBatch`, sharded by process.
 
     All batches have one shape, that of the longest prompts, so that programs compile once.
     """
@@ -134,7 +182,7 @@ class PromptStream:
         self.units, (trunk, branch), self.num_skipped = self._measure(units)
         self._branches = max(len(unit) for unit in self.units)
         self._sizes = (bucket(trunk) if share else 0, bucket(branch))
-        self._iterator = iter(self._dataset())
+        super().__init__(len(self.units), config)
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -142,26 +190,6 @@ class PromptStream:
         trunk, branch = self._sizes
         last = (self._branches, branch)
         return ((1, trunk), last) if trunk else (last,)
-
-    def _dataset(self) -> grain.IterDataset:
-        indices = grain.MapDataset.range(len(self.units)).seed(self.config.shuffle_seed)
-        batches = indices.shuffle().repeat().batch(self.config.batch_size)
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-        return batches.map(self._batch).to_iter_dataset(options)
-
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> PromptBatch:
-        return next(self._iterator)
-
-    def state(self) -> dict:
-        """The position in the global order, as JSON values."""
-        return self._iterator.get_state()
-
-    def restore(self, state: dict) -> None:
-        """Continues from a position that `state` returned."""
-        self._iterator.set_state(state)
 
     def _measure(self, units: Units) -> tuple[Units, np.ndarray, int]:
         """Units whose prompts fit, their longest trunk and branch, and the prompts left out."""
@@ -207,18 +235,17 @@ class PromptStream:
     def _sizes_of(tree: PromptTree) -> tuple[int, int]:
         return len(tree.trunk), max(len(branch) for branch in tree.branches)
 
-    def _batch(self, indices: np.ndarray) -> PromptBatch:
-        """The rows of this process of one global batch."""
+    def _batch(self, units: np.ndarray, epochs: np.ndarray) -> PromptBatch:
         trees, examples = [], []
-        for number in indices[self._own]:
+        for number in units[self._own]:
             unit = self.units[number]
             trees.append(self._tree(self._tokens(unit)))
             padding = [None] * (self._branches - len(unit))
             examples += [self.examples[i] for i in unit] + padding
-        rows = np.arange(len(indices) * self._branches, dtype=np.int32)
-        rows = rows.reshape(len(indices), self._branches)[self._own]
+        rows = np.arange(len(units) * self._branches, dtype=np.int32)
+        rows = rows.reshape(len(units), self._branches)[self._own]
         levels = stack_trees(trees, branches=self._branches, sizes=self._sizes)
-        return PromptBatch(levels, tuple(examples), rows, len(indices))
+        return PromptBatch(levels, tuple(examples), rows, len(units))
 
 
 def _singles(examples: Sequence[Example]) -> Units:

@@ -170,6 +170,23 @@ def stack_forest(
     return (pad_rows(trunks, (batch, 1, shape.trunk)),), forest, firsts
 
 
+def trees_that_fit(root: Root, shape: ForestShape) -> list[int]:
+    """Places of trees that a root of this shape holds: all, or the last ones left out."""
+    kept = [i for i, tree in enumerate(root.trees) if len(tree.tokens) <= shape.size]
+    while not _holds(shape, [root.trees[i] for i in kept]):
+        kept.pop()
+    return kept
+
+
+def _holds(shape: ForestShape, trees: Sequence[OptionTree]) -> bool:
+    places, targets = (
+        sum(len(x) for x in each)
+        for each in ([tree.places for tree in trees], [tree.targets for tree in trees])
+    )
+    rows = _rows(_lengths([Root((), tuple(trees))]), shape.size)
+    return rows <= shape.rows and places <= shape.places and targets <= shape.targets
+
+
 def padded(length: int) -> int:
     """The size that holds so many tokens: few sizes, so few compiled programs."""
     return -(-length // STEP) * STEP

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Int
 
 from dvmap_jax.model.attention import Reach
 from dvmap_jax.model.totals import log_totals
-from dvmap_jax.model.transformer import Block, Transformer
+from dvmap_jax.model.transformer import Block, Transformer, lookup
 from dvmap_jax.model.tree import Level, extend_level, start_positions
-from dvmap_jax.sharding import current_platform
+from dvmap_jax.sharding import constrain, current_platform
 
 QUERIES = 24  # of a row that a CPU compares with keys at a time: its caches hold their scores
 
@@ -38,7 +38,7 @@ def forest_logprobs(
 ) -> Float[Array, "B K"]:
     """Log-probability of each target; the trunk, if any, is computed once, and so is every token.
 
-    Without gradient.
+    Gradients flow from all targets into what they share.
     """
     model = _in_caches(model)
     context: tuple[Block, ...] = ()
@@ -54,9 +54,14 @@ def forest_logprobs(
     how = {"chunk": model.compute.logprob_chunk, "layout": model.layout}
     totals = log_totals(states, head, forest.counts, **how)
     wide = jnp.promote_types(states.dtype, jnp.float32)
-    sources = _picked(states, forest.sources)
-    chosen = jnp.einsum("bkd,bkd->bk", sources, head[forest.targets], preferred_element_type=wide)
-    return chosen - jnp.take_along_axis(totals, forest.sources, axis=1)
+    # By columns, so that a table in pieces is looked up where they are.
+    table = constrain(head, (None, "lookup_embed"), model.layout)
+    rows = lookup(table, constrain(forest.targets, ("table_batch", None), model.layout))
+    chosen = jnp.einsum(
+        "bkd,bkd->bk", _picked(states, forest.sources), rows, preferred_element_type=wide
+    )
+    logprobs = chosen - jnp.take_along_axis(totals, forest.sources, axis=1)
+    return constrain(logprobs, ("batch", None), model.layout)
 
 
 def _in_caches(model: Transformer) -> Transformer:

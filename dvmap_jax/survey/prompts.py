@@ -125,13 +125,18 @@ Sea
 
 def messages(example: Example, *, template: str, system_prompt: str) -> list[dict[str, str]]:
     """Chat messages of an example; `system_prompt` names one of SYSTEM_PROMPTS."""
+    return wrapped(user_prompt(example, template=template), system_prompt=system_prompt)
+
+
+def wrapped(text: str, *, system_prompt: str) -> list[dict[str, str]]:
+    """A user's text as chat messages; `system_prompt` names one of SYSTEM_PROMPTS."""
     if system_prompt not in SYSTEM_PROMPTS:
         raise ValueError(
             f"system prompt {system_prompt!r} is unknown; use one of {tuple(SYSTEM_PROMPTS)}"
         )
     system = SYSTEM_PROMPTS[system_prompt]
     head = [{"role": "system", "content": system}] if system else []
-    return [*head, {"role": "user", "content": user_prompt(example, template=template)}]
+    return [*head, {"role": "user", "content": text}]
 
 
 def user_prompt(example: Example, *, template: str) -> str:
