@@ -12,6 +12,7 @@ from dvmap_jax.evaluation.evaluator import EvaluationConfig
 from dvmap_jax.model.config import ComputeConfig, ModelConfig
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.records import from_mapping, to_mapping
+from dvmap_jax.rl.distribution import DistributionConfig
 from dvmap_jax.rl.grpo import GRPOConfig
 from dvmap_jax.rl.rewards import RewardConfig
 from dvmap_jax.sharding import MeshConfig
@@ -21,7 +22,8 @@ from dvmap_jax.train.log import LogConfig
 from dvmap_jax.train.state import OptimizerConfig
 from dvmap_jax.train.weights import WeightsConfig
 
-OBJECTIVES = ("grpo", "sft")
+OBJECTIVES = ("grpo", "sft", "distribution")
+WARM_STARTS = ("sft", "distribution")
 PREFLIGHTS = ("auto", "on", "off")
 
 
@@ -29,7 +31,11 @@ PREFLIGHTS = ("auto", "on", "off")
 class RunConfig:
     """A training run; a period of 0 means never, a warm start of 0 steps means none.
 
-    The warm start is supervised, on the examples' answers, and comes before the first step.
+    The objective "distribution" learns the shares of people's answers, "sft" imitates the most
+    frequent one, "grpo" learns from rewards of its own completions. The warm start has one of the
+    first two, takes `warm_start_questions` of an archetype together (0: `data.questions`), and
+    comes before the first step. A run stops early where `early_stopping` evaluations in a row did
+    not better `checkpoints.best_metric` (0: never).
     `model` gives the sizes where the weights are random; otherwise they come with the weights.
     `preflight` waits until every program is compiled before the first step, so that a run that
     does not fit its devices stops at once: "auto" does so on all devices but CPUs.
@@ -43,9 +49,13 @@ class RunConfig:
     evaluate_every: int = 0
     save_every: int = 0
     sample_every: int = 0
+    early_stopping: int = 0
+    warm_start_objective: str = "sft"
     warm_start_steps: int = 0
     warm_start_learning_rate: float = 1e-3
+    warm_start_schedule: str = "constant"
     warm_start_batch_size: int = 32
+    warm_start_questions: int = 0
     export: bool = True
     preflight: str = "auto"
     compilation_cache: str = "auto"
@@ -58,6 +68,7 @@ class RunConfig:
     sampling: SamplingConfig = SamplingConfig()
     rewards: RewardConfig = RewardConfig()
     grpo: GRPOConfig = GRPOConfig()
+    distribution: DistributionConfig = DistributionConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
@@ -68,10 +79,16 @@ class RunConfig:
             raise ValueError(f"objective is {self.objective!r}; it must be one of {OBJECTIVES}")
         if self.preflight not in PREFLIGHTS:
             raise ValueError(f"preflight is {self.preflight!r}; it must be one of {PREFLIGHTS}")
-        for name in ("num_steps", "evaluate_every", "save_every", "sample_every"):
+        for name in ("num_steps", "evaluate_every", "save_every", "sample_every", "early_stopping"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.early_stopping and not self.evaluate_every:
+            raise ValueError(
+                f"early_stopping is {self.early_stopping} evaluations, and evaluate_every is 0, "
+                "which is never; set one of them"
+            )
         self._check_warm_start()
+        self._check_group_reward()
         self._check_split("data.batch_size", self.data.batch_size, self.grpo.updates_per_rollout)
         if not self.compilation_cache:
             raise ValueError("compilation_cache is empty; it must be 'auto', 'off' or a folder")
@@ -82,12 +99,42 @@ class RunConfig:
                 f"warm_start_steps is {self.warm_start_steps} and warm_start_batch_size "
                 f"{self.warm_start_batch_size}; they must be at least 0 and 1"
             )
+        if self.warm_start_objective not in WARM_STARTS or self.warm_start_questions < 0:
+            raise ValueError(
+                f"warm_start_objective is {self.warm_start_objective!r} and warm_start_questions "
+                f"{self.warm_start_questions}; they must be one of {WARM_STARTS} and at least 0"
+            )
+        if self.warm_start_schedule not in OptimizerConfig.SCHEDULES:
+            raise ValueError(
+                f"warm_start_schedule is {self.warm_start_schedule!r}; it must be one of "
+                f"{OptimizerConfig.SCHEDULES}"
+            )
         if self.warm_start_learning_rate <= 0:
             raise ValueError(
                 f"warm_start_learning_rate is {self.warm_start_learning_rate}; it must be positive"
             )
         if self.warm_start_steps:
             self._check_split("warm_start_batch_size", self.warm_start_batch_size, 1)
+
+    def _check_group_reward(self) -> None:
+        """Raises ValueError where the gradient of a group's reward would not be its score's."""
+        if self.objective != "grpo" or not self.rewards.of_group:
+            return
+        grpo, sampling = self.grpo, self.sampling
+        needed = (
+            ("grpo.group_size", grpo.group_size, grpo.group_size >= 3, "3 or more"),
+            ("grpo.normalize_by_std", grpo.normalize_by_std, not grpo.normalize_by_std, "False"),
+            ("grpo.mask_truncated", grpo.mask_truncated, not grpo.mask_truncated, "False"),
+            ("sampling.top_k", sampling.top_k, not sampling.top_k, "0"),
+            ("sampling.top_p", sampling.top_p, sampling.top_p == 1, "1"),
+        )
+        for name, value, met, wanted in needed:
+            if not met:
+                raise ValueError(
+                    f"{name} is {value}, with which the gradient of rewards.kind = "
+                    f"{self.rewards.kind!r} is not that of its score; set {name} to {wanted}, or "
+                    "choose another rewards.kind"
+                )
 
     def _check_split(self, name: str, size: int, updates: int) -> None:
         """Raises ValueError where a batch does not divide into updates and micro-batches."""
@@ -151,9 +198,13 @@ def parity_dict(weights: str, preset: str, *, decoded: int) -> ml_collections.Co
 
 
 def scratch_dict(tokenizer: str, *, vocab_size: int) -> ml_collections.ConfigDict:
-    """A small Qwen3 from scratch on short answers: a supervised warm start, then GRPO."""
+    """A small Qwen3 from scratch on short answers: people's shares, then GRPO towards them."""
     config = config_dict(RunConfig())
+    config.warm_start_objective = "distribution"
     config.warm_start_learning_rate = 3e-3
+    config.warm_start_schedule = "cosine"
+    config.warm_start_batch_size = 16
+    config.warm_start_questions = 16
     config.data.template = "answer"
     config.data.system_prompt = "none"
     config.data.batch_by = "archetype"
@@ -165,13 +216,16 @@ def scratch_dict(tokenizer: str, *, vocab_size: int) -> ml_collections.ConfigDic
     config.model.initializer_range = 0.08
     config.compute.remat = "none"
     config.sampling.max_tokens = 16
+    config.rewards.kind = "quadratic"
     config.grpo.group_size = 8
+    config.grpo.normalize_by_std = False
     config.grpo.kl_coef = 0.0
-    config.grpo.entropy_coef = 0.01
-    config.optimizer.learning_rate = 3e-4
+    config.optimizer.learning_rate = 1e-4
     config.optimizer.warmup_steps = 10
     config.optimizer.b2 = 0.98
-    config.checkpoints.best_metric = "eval/score/accuracy"
+    config.optimizer.average_decay = 0.98
+    config.checkpoints.best_metric = "eval/score/nll"
+    config.checkpoints.best_mode = "min"
     return config
 
 

@@ -26,6 +26,7 @@ MODE = flags.DEFINE_enum("mode", None, MODES, "Default: score, of an endpoint ge
 TRAIN = flags.DEFINE_string("train", "", "Examples the baselines are fitted on.")
 BASELINES = flags.DEFINE_list("baselines", None, "Those that stand beside; default: all there are.")
 MAX_EXAMPLES = flags.DEFINE_integer("max_examples", 0, "Examples of a benchmark; 0 means all.")
+STEP = flags.DEFINE_string("step", "best", "Of a run: best, latest or a number.")
 DTYPE = flags.DEFINE_string("dtype", "float32", "Precision of the computation.")
 SEED = flags.DEFINE_integer("seed", None, "Of the draws; an endpoint is sent one where given.")
 PROBES = flags.DEFINE_bool("probes", False, "Ask again: are demographics used, are answers robust?")

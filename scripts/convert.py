@@ -16,6 +16,7 @@ from dvmap_jax.train.weights import Model, load_model, save_orbax
 
 SOURCE = flags.DEFINE_string("source", None, "A run, step, model folder or FILE.gguf.")
 TARGET = flags.DEFINE(FolderParser(), "target", None, "The folder to write; nothing else in it.")
+STEP = flags.DEFINE_string("step", "best", "Of a run: best, latest or a number.")
 FORMAT = flags.DEFINE_enum("format", "hf", ["hf", "orbax"], "The form of the target.")
 DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "The target's precision.")
 
@@ -29,7 +30,7 @@ def main() -> None:
     if FORMAT.value == "hf":
         check_target(target)
     with late_bar("reading", "B") as progress:
-        model = load_model(SOURCE.value, DTYPE.value, progress=progress)
+        model = load_model(SOURCE.value, DTYPE.value, step=STEP.value, progress=progress)
     tokenizer = Tokenizer.load(model.tokenizer)
     with tempfile.TemporaryDirectory() as carried:
         tokenizer.save(carried)

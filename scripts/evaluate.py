@@ -88,7 +88,7 @@ def asking(
         else:
             config, dtype = wanted.evaluation_config(), wanted.DTYPE.value
             stored = functools.partial(stored_shardings, mesh)
-            loaded = load_model(source, dtype, shardings_of=stored)
+            loaded = load_model(source, dtype, step=wanted.STEP.value, shardings_of=stored)
             model = Transformer(loaded.config, ComputeConfig(dtype=dtype))
             tokenizer = Tokenizer.load(loaded.tokenizer)
             settings = head(settings=model_settings(config, loaded.params, dtype=dtype))

@@ -14,6 +14,7 @@ from dvmap_jax.survey.synthetic import synthetic_examples
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before anything imports jax
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a network
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # tests compile for themselves and leave nothing
+os.environ["DVMAP_JAX_BASELINES"] = ""
 
 ROOT = pathlib.Path(__file__).parent.parent
 

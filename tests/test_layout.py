@@ -228,7 +228,7 @@ def test_foreign_names_are_spelled_in_one_place(home, pattern):
 
 def test_third_party_imports_are_declared():
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8").lower().replace("-", "_")
-    aliases = {"absl": "absl_py", "orbax": "orbax_checkpoint"}
+    aliases = {"absl": "absl_py", "orbax": "orbax_checkpoint", "sklearn": "scikit_learn"}
     for path, tree in OURS.items():
         for name in {name.split(".")[0] for name in imported_modules(tree)} - {PACKAGE}:
             known = name in sys.stdlib_module_names or aliases.get(name, name).lower() in declared

@@ -1,7 +1,6 @@
 """An evaluation's account: rows of a model and of baselines in, what metrics.json says out."""
 
 import dataclasses
-import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,22 +10,21 @@ import pandas as pd
 from dvmap_jax.evaluation.asking import Ask
 from dvmap_jax.evaluation.baselines import (
     BASELINES,
-    EVERY_BASELINE,
     UNTRAINED,
     Baseline,
     fit_baseline,
     results_of,
 )
-from dvmap_jax.evaluation.comparison import BASELINE, COUNTRY_MAJORITY
+from dvmap_jax.evaluation.comparison import BASELINE, COUNTRY_MAJORITY, Estimate, Gap
 from dvmap_jax.evaluation.endpoint import failures_by_kind
 from dvmap_jax.evaluation.intervals import Interval
 from dvmap_jax.evaluation.journal import digest
 from dvmap_jax.evaluation.metric import MetricsConfig
 from dvmap_jax.evaluation.metrics_file import VERSION
 from dvmap_jax.evaluation.probes import run_probes
-from dvmap_jax.evaluation.report import results_table
+from dvmap_jax.evaluation.report import results_table, verdict_line
 from dvmap_jax.evaluation.suite import Measured, accuracy_difference, measure
-from dvmap_jax.evaluation.tabular import LEARNED, Tabular
+from dvmap_jax.evaluation.tabular import Tabular
 from dvmap_jax.evaluation.variants import ProbesConfig
 from dvmap_jax.survey.corpus import Example
 
@@ -75,15 +73,12 @@ def fit_beside(names: Sequence[str] | None, examples: Sequence[Example], *, trai
 
     `train` is what the examples are called. Errors as of `fit_baseline`.
     """
-    notes = []
+    notes = ()
     if names is None:
-        names = EVERY_BASELINE if examples else UNTRAINED
+        names = BASELINES if examples else UNTRAINED
         if not examples:
-            notes.append("without a training split no majority and no learned baseline was fitted")
-        elif importlib.util.find_spec("sklearn") is None:
-            names = BASELINES
-            notes.append(f"{', '.join(LEARNED)}: left out, they need the extra `report`")
-    return Beside({name: fit_baseline(name, examples) for name in names}, train, tuple(notes))
+            notes = ("without a training split no majority and no learned baseline was fitted",)
+    return Beside({name: fit_baseline(name, examples) for name in names}, train, notes)
 
 
 def account(
@@ -114,11 +109,11 @@ def summary(content: Mapping[str, Any]) -> str:
     """The model and the baselines beside it, a plain table for each benchmark."""
     tables = []
     for name, benchmark in content["benchmarks"].items():
-        rows = [
-            (entry, _flat(each["metrics"]) | {"num_rows": benchmark["rows"]})
-            for entry, each in benchmark["entries"].items()
-        ]
-        tables.append(f"{name}\n{results_table(rows)}")
+        rows = [(entry, _flat(each["metrics"])) for entry, each in benchmark["entries"].items()]
+        gaps = [_gap(name, each, benchmark["rows"]) for each in benchmark["differences"]]
+        said = [verdict_line(rows, gaps)] if gaps else []
+        head = f"{name}, {benchmark['rows']} rows"
+        tables.append("\n".join([head, *said, results_table(rows, gaps)]))
     return "\n\n".join(tables)
 
 
@@ -160,10 +155,14 @@ def _estimate(interval: Interval) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in found.items()}
 
 
+def _gap(benchmark: str, difference: Mapping[str, Any], rows: int) -> Gap:
+    estimate = Estimate(difference["value"], difference["low"], difference["high"])
+    return Gap(benchmark, difference["of"], difference["minus"], estimate, difference["p"], rows)
+
+
 def _flat(metrics: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
-    found = {}
-    for name in ("accuracy", "accuracy/macro"):
-        for end, value in metrics.get(name, {}).items():
-            if value is not None:
-                found[name if end == "value" else f"{name}/{end}"] = value
-    return found
+    """Values by name, and the ends of the accuracy's interval."""
+    values = {name: each["value"] for name, each in metrics.items()}
+    accuracy = metrics["accuracy"]
+    ends = {f"accuracy/{end}": accuracy[end] for end in ("low", "high")}
+    return values | ends

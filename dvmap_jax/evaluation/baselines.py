@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from dvmap_jax.evaluation.journal import identity
-from dvmap_jax.evaluation.tabular import LEARNED, Tabular, fit_tabular
+from dvmap_jax.evaluation.tabular import LEARNED, Tabular, answer_indices, fit_tabular
 from dvmap_jax.survey.codebook import ATTRIBUTE_NAMES, nearest_names
-from dvmap_jax.survey.corpus import Example
+from dvmap_jax.survey.corpus import Example, as_table
 
 # The most specific key first; a cell that is not kept falls back to the next.
 KEYS = {
@@ -31,8 +31,7 @@ KEYS = {
         ("question_id",),
     ),
 }
-BASELINES = tuple(KEYS)  # those that need no extra
-EVERY_BASELINE = (*BASELINES, *LEARNED)
+BASELINES = (*KEYS, *LEARNED)
 # What an option's place is among the others, of 0 to 1; of two middle ones the earlier.
 FIXED = {"fixed_first": 0.0, "fixed_middle": 0.5, "fixed_last": 1.0}
 UNTRAINED = ("uniform", *FIXED)
@@ -65,18 +64,18 @@ class Baseline:
 def fit_baseline(name: str, examples: Sequence[Example]) -> Baseline | Tabular:
     """Learns from the training examples; of equally frequent answers the earlier option wins.
 
-    Raises ValueError for a name not in EVERY_BASELINE or where there is nothing to learn from, and
-    ImportError where one of LEARNED is asked for and scikit-learn is absent.
+    Raises ValueError for a name not in BASELINES or where there is nothing to learn from.
     """
-    if name not in EVERY_BASELINE:
-        raise ValueError(f"no baseline is called {name!r}; {nearest_names(name, EVERY_BASELINE)}")
+    if name not in BASELINES:
+        raise ValueError(f"no baseline is called {name!r}; {nearest_names(name, BASELINES)}")
     if not examples and name not in UNTRAINED:
         raise ValueError(
             f"the baseline {name!r} is fitted on training examples; give some (--train)"
         )
     if name in LEARNED:
         return fit_tabular(name, examples)
-    return Baseline(name, tuple(_majority(examples, key) for key in KEYS[name]))
+    columns = _columns(examples) if KEYS[name] else None
+    return Baseline(name, tuple(_majority(columns, key) for key in KEYS[name]))
 
 
 def baseline_results(
@@ -122,16 +121,19 @@ def _cell(example: Example, key: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(fields[name] for name in key)
 
 
-def _majority(examples: Sequence[Example], key: tuple[str, ...]) -> dict[tuple[str, ...], str]:
+def _columns(examples: Sequence[Example]) -> pd.DataFrame:
+    """The examples as `_cell` counts them, with their answers."""
+    table = as_table(examples)
+    stages = [each[LIFE_STAGE] if each else "" for each in table.values("attributes")]
+    columns = {name: table.values(name) for name in ("country", "question_id", "answer")}
+    columns = {name: np.array(values)[table.codes(name)] for name, values in columns.items()}
+    columns["life_stage"] = np.array(stages)[table.codes("attributes")]
+    return pd.DataFrame(columns | {"index": answer_indices(table)})
+
+
+def _majority(columns: pd.DataFrame, key: tuple[str, ...]) -> dict[tuple[str, ...], str]:
     """The most frequent answer of each cell; ties go to the earlier option of the codebook."""
     fewest = FEWEST if "life_stage" in key else 1
-    counts: dict[tuple[str, ...], dict[tuple[int, str], int]] = {}
-    for example in examples:
-        cell = counts.setdefault(_cell(example, key), {})
-        answer = (example.answer_index, example.answer)
-        cell[answer] = cell.get(answer, 0) + 1
-    return {
-        cell: min(answers, key=lambda answer: (-answers[answer], answer))[1]
-        for cell, answers in counts.items()
-        if sum(answers.values()) >= fewest
-    }
+    cells = columns.groupby([*key, "index", "answer"]).size().groupby(level=list(key))
+    first = cells.idxmax()[cells.sum() >= fewest]
+    return {tuple(place[: len(key)]): place[-1] for place in first}

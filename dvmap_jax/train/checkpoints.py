@@ -20,6 +20,7 @@ from dvmap_jax.records import from_mapping
 
 FOLDER = "checkpoints"
 TOKENIZER = "tokenizer"
+BEST, LATEST = "best", "latest"  # steps by other names than their numbers
 policies = ocp.checkpoint_managers
 
 
@@ -27,7 +28,7 @@ policies = ocp.checkpoint_managers
 class CheckpointConfig:
     """Which checkpoints of a run are kept besides the latest."""
 
-    best_metric: str = "accuracy"  # of the evaluation on held-out archetypes
+    best_metric: str = "eval/score/accuracy"  # of the evaluation on held-out archetypes
     best_mode: str = "max"
     asynchronous: bool = True
 
@@ -59,11 +60,12 @@ class Restored:
 
 @dataclasses.dataclass(frozen=True)
 class SavedModel:
-    """The model in a checkpoint: sizes, parameters, and the folder of its tokenizer."""
+    """The model in a checkpoint: sizes, parameters, the folder of its tokenizer, and its step."""
 
     config: ModelConfig
     params: Any
     tokenizer: pathlib.Path
+    step: int
 
 
 class Checkpoints:
@@ -195,12 +197,15 @@ def is_checkpoint(path: pathlib.Path) -> bool:
 def read_checkpoint(
     path: pathlib.Path,
     *,
+    step: str = BEST,
     dtype: str | None = None,
     shardings_of: Callable[[ModelConfig], Any] | None = None,
 ) -> SavedModel:
-    """The model of a run's newest step, or of the step whose folder `path` is; no optimizer state.
+    """The model of a step of the run `path`, or of the step whose folder it is.
 
-    The parameters come in `dtype` or the one they were saved in. `shardings_of` gives, from the
+    `step` is "best", that of the best metric (where none has one, the newest), "latest" or a
+    number. The parameters are the average where one was kept, in `dtype` or the one they were
+    saved in. `shardings_of` gives, from the
     sizes found, where they belong, as a tree like them; without it they go to the first device,
     whatever devices the run had. `meta` must hold the model's sizes under `model`.
     """
@@ -209,15 +214,41 @@ def read_checkpoint(
     if not folder.is_dir():
         raise FileNotFoundError(f"{path} is neither a run's workdir nor a step in its checkpoints")
     with _reader(folder) as reader:
-        step = int(path.name) if folder == path.parent else reader.latest_step()
-        if step not in reader.all_steps():
-            raise FileNotFoundError(f"{path} holds no complete checkpoint")
-        meta = reader.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
-        config = from_mapping(ModelConfig, meta["model"], f"{path}: model")
-        saved = reader.item_metadata(step)["state"].tree["params"]
+        number = _number(reader, path.name if folder == path.parent else step, path)
+        config = from_mapping(ModelConfig, _meta(reader, number)["model"], f"{path}: model")
+        state = reader.item_metadata(number)["state"].tree
+        kept = "average" if state.get("average") else "params"
         shardings = None if shardings_of is None else shardings_of(config)
-        params = _read_params(reader, step, placed(saved, dtype=dtype, shardings=shardings))
-        return SavedModel(config, params, folder.parent / TOKENIZER)
+        wanted = {kept: placed(state[kept], dtype=dtype, shardings=shardings)}
+        return SavedModel(
+            config, _read_part(reader, number, wanted)[kept], folder.parent / TOKENIZER, number
+        )
+
+
+def saved_step(workdir: pathlib.Path, step: str = BEST) -> int:
+    """The number of the step that `read_checkpoint` takes of a run."""
+    with _reader(_steps_folder(pathlib.Path(workdir).absolute())) as reader:
+        return _number(reader, step, workdir)
+
+
+def _number(reader: ocp.CheckpointManager, step: str, path: pathlib.Path) -> int:
+    """The number of a step; FileNotFoundError where it is not among the complete ones."""
+    steps, newest = reader.all_steps(), reader.latest_step()
+    if not steps:
+        raise FileNotFoundError(f"{path} holds no complete checkpoint")
+    best = (_meta(reader, newest)["best"] or {}).get("step")
+    named = {LATEST: newest, BEST: best if best in steps else newest}
+    number = named.get(step, int(step) if step.isdigit() else None)
+    if number not in steps:
+        raise FileNotFoundError(
+            f"{path} holds no complete checkpoint of step {step!r}; there are "
+            f"{', '.join(map(str, sorted(steps)))}, {BEST!r} and {LATEST!r}"
+        )
+    return number
+
+
+def _meta(reader: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    return reader.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
 
 
 def _reader(folder: pathlib.Path) -> ocp.CheckpointManager:
@@ -245,15 +276,14 @@ def placed(tree: Any, *, dtype: str | None = None, shardings: Any = None) -> Any
     )
 
 
-def _read_params(reader: ocp.CheckpointManager, step: int, wanted: Any) -> Any:
-    """The `params` of a saved state as `wanted` places them, and nothing else of it."""
-    item = {"params": wanted}
+def _read_part(reader: ocp.CheckpointManager, step: int, wanted: Any) -> Any:
+    """The part of a saved state that `wanted` has and places, and nothing else of it."""
     state = ocp.args.PyTreeRestore(
-        item=item,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+        item=wanted,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
         partial_restore=True,
     )
-    return reader.restore(step, args=ocp.args.Composite(state=state))["state"]["params"]
+    return reader.restore(step, args=ocp.args.Composite(state=state))["state"]
 
 
 def _options(config: CheckpointConfig) -> ocp.CheckpointManagerOptions:

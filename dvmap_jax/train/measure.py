@@ -1,8 +1,13 @@
-"""What a run knows of its model on held-out examples: accuracies, rewards and their intervals."""
+"""What a run knows of its model on held-out examples: accuracies, rewards and their intervals.
 
+`heldout/STEP.jsonl` of the workdir holds a row an example, as `results.jsonl` of an evaluation.
+"""
+
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import pandas as pd
 
 from dvmap_jax.config import RunConfig
@@ -10,17 +15,25 @@ from dvmap_jax.data.forests import ForestShape
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.evaluation.evaluator import MODES, Evaluator, chosen
 from dvmap_jax.evaluation.metrics import accuracy_metrics, mean_interval
+from dvmap_jax.files import write_text
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.rl.rewards import RewardConfig, reward_terms
+from dvmap_jax.rl.group_rewards import mean_reward
+from dvmap_jax.rl.rewards import RewardConfig
 from dvmap_jax.survey.corpus import Example
-from dvmap_jax.train.log import Log
+from dvmap_jax.train.log import Log, read_rows
 
+FOLDER = "heldout"
 Rows = tuple[tuple[int, int], ...]  # of each level below a root, and the tokens they have
 EVALUATION = {mode: f"evaluation: {mode}" for mode in MODES}  # names of programs
 
 
 class Measurement:
-    """Evaluates parameters in every mode of the config, on the same held-out examples."""
+    """Evaluates parameters in every mode of the config, on the same held-out examples.
+
+    `results` are the rows of the last call in the first mode, which `keep` writes.
+    """
+
+    results: pd.DataFrame
 
     def __init__(
         self,
@@ -64,6 +77,8 @@ class Measurement:
         for mode, benchmark in self._benchmarks.items():
             log.doing(f"evaluating ({mode})")
             results = self._evaluator(params, benchmark, mode=mode)
+            if mode == self.config.evaluation.modes[0]:
+                self.results = results
             found = accuracy_metrics(results)
             if mode == "generate":
                 found |= reward_metrics(results, benchmark.examples, self.config.rewards)
@@ -71,20 +86,49 @@ class Measurement:
         log.doing("training")
         return metrics
 
+    def keep(self, workdir: pathlib.Path, step: int, *, also: int | None) -> None:
+        """Writes the results as those of `step`; those of other steps go, of `also` excepted.
+
+        In other processes than 0 nothing is written.
+        """
+        if jax.process_index():
+            return
+        how = {"orient": "records", "lines": True, "force_ascii": False, "double_precision": 15}
+        write_text(heldout_file(workdir, step), self.results.to_json(**how))
+        kept = {heldout_file(workdir, each) for each in (step, also)}
+        for file in (workdir / FOLDER).glob("*.jsonl"):
+            if file not in kept:
+                file.unlink()
+
+
+def heldout_file(workdir: pathlib.Path, step: int | None) -> pathlib.Path:
+    """Where the rows of a step's evaluation are."""
+    return workdir / FOLDER / f"{step}.jsonl"
+
+
+def read_heldout(workdir: pathlib.Path, step: int) -> pd.DataFrame | None:
+    """The rows of a step's evaluation, None where they were not kept."""
+    file = heldout_file(workdir, step)
+    return pd.DataFrame(read_rows(file)) if file.exists() else None
+
 
 def reward_metrics(
     results: pd.DataFrame, examples: Sequence[Example], rewards: RewardConfig
 ) -> dict[str, float]:
-    """Mean reward of the generated completions with its 95 % interval over archetypes."""
-    values = [
-        sum(sum(reward_terms(text, example, rewards).values()) for text in texts) / len(texts)
-        for texts, example in zip(results["completions"], examples, strict=True)
-    ]
-    mean, low, high = mean_interval(values, results["archetype"])
-    return {
-        "reward": mean,
-        "reward/low": low,
-        "reward/high": high,
+    """Mean reward of the generated completions with its 95 % interval over archetypes.
+
+    Of rewards of a group it is what they raise, their score, which takes two completions of an
+    example; with one there is none.
+    """
+    metrics = {
         "readable": float(results["readable"].mean()),
         "truncated": float(results["truncated"].mean()),
     }
+    if rewards.of_group and results["completions"].map(len).min() < 2:
+        return metrics
+    values = [
+        mean_reward(texts, example, rewards)
+        for texts, example in zip(results["completions"], examples, strict=True)
+    ]
+    mean, low, high = mean_interval(values, results["archetype"])
+    return {"reward": mean, "reward/low": low, "reward/high": high} | metrics

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 
 import jax
 
+from dvmap_jax.model.forest import Forest
 from dvmap_jax.model.tree import Level, PackedLevel
 from dvmap_jax.train.state import OptimizerConfig
 
 
-def tree_tokens(levels: Sequence[Level | PackedLevel]) -> int:
+def tree_tokens(levels: Sequence[Level | PackedLevel | Forest]) -> int:
     """Tokens of one root's tree, padding included."""
     return sum(level.tokens.shape[1] * level.tokens.shape[2] for level in levels)
 
 
 def roots_at_a_time(
-    config: OptimizerConfig, roots: int, *, tree: Sequence[Level | PackedLevel], parts: int
+    config: OptimizerConfig, roots: int, *, tree: Sequence[Level | PackedLevel | Forest], parts: int
 ) -> int:
     """Roots of a micro-batch of an update of so many, which are divided into `parts`.
 
@@ -28,9 +29,14 @@ def roots_at_a_time(
     return max((size for size in sizes if size <= limit), default=sizes[0])
 
 
+def num_roots(batch) -> int:
+    """How many roots a batch has: the leading axis of all its arrays."""
+    return jax.tree.leaves(batch)[0].shape[0]
+
+
 def split_rows(batch, size: int):
     """Leading axis of every array split into parts of that many roots; raises if it does not."""
-    roots = jax.tree.leaves(batch)[0].shape[0]
+    roots = num_roots(batch)
     if roots % size:
         raise ValueError(
             f"optimizer.micro_batch_size is {size}, which does not divide the {roots} roots of an "

@@ -1,25 +1,66 @@
-"""What an update minimises: the GRPO loss of rollouts, or the cross-entropy of labels."""
+"""What an update minimises: the GRPO loss of rollouts, or how far answers are from people's."""
 
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from dvmap_jax.config import RunConfig
+from dvmap_jax.model.forest import forest_logprobs
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import branch_logprobs
-from dvmap_jax.rl.grpo import GRPOConfig, aggregate, grpo_loss
+from dvmap_jax.rl.distribution import (
+    DistributionConfig,
+    OptionsBatch,
+    distribution_loss,
+    option_scores,
+    question_weights,
+)
+from dvmap_jax.rl.grpo import EPSILON, GRPOConfig, aggregate, denominator, grpo_loss
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
 
-# (params, micro-batch, denominators) -> (its share of the loss, its share of metrics)
-Objective = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+
+class Objective(NamedTuple):
+    """A loss that is the sum of its micro-batches', under denominators which they share.
+
+    `loss(params, micro-batch, totals)` gives the micro-batch's part of the loss and of metrics.
+    `totals(micros, axis)` are the denominators of each, by name, [micro], of all micro-batches
+    [micro, B, ...]; what is on several devices of an `axis` is counted together.
+    """
+
+    loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+    totals: Callable[..., dict[str, jax.Array]]
 
 
 def objective_of(config: RunConfig, model: Transformer) -> Objective:
     """The objective a run's config names."""
+    if config.objective == "distribution":
+        return distribution_objective(model, config.distribution)
     if config.objective == "sft":
         return sft_objective(model)
     return grpo_objective(model, config.grpo, config.sampling.temperature)
+
+
+def token_totals(micros: BranchBatch, axis: str | None, *, grpo: GRPOConfig) -> dict:
+    """Denominators of losses and metrics of tokens.
+
+    With `token_mean_scope="micro"` each has its own, times their number (the original).
+    """
+    mask = micros.mask
+    count = mask.shape[0]
+    flat = mask.reshape(count, -1, mask.shape[-1])
+    counted = functools.partial(denominator, aggregation=grpo.aggregation, axis=axis)
+    loss = jnp.broadcast_to(counted(flat.reshape(-1, mask.shape[-1])), (count,))
+    if grpo.token_mean_scope == "micro":
+        loss = count * jax.vmap(counted)(flat)
+    tokens = _over_all(mask.sum(), axis)
+    return {"loss": loss, "tokens": jnp.broadcast_to(tokens + EPSILON, (count,))}
+
+
+def _over_all(total: jax.Array, axis: str | None) -> jax.Array:
+    return total if axis is None else jax.lax.psum(total, axis)
 
 
 def grpo_objective(model: Transformer, config: GRPOConfig, temperature: float) -> Objective:
@@ -54,7 +95,7 @@ def grpo_objective(model: Transformer, config: GRPOConfig, temperature: float) -
         metrics["actor/entropy"] = (rows(entropy) * mask).sum() / totals["tokens"]
         return loss - config.entropy_coef * bonus, metrics
 
-    return objective
+    return Objective(objective, functools.partial(token_totals, grpo=config))
 
 
 def sft_objective(model: Transformer) -> Objective:
@@ -66,7 +107,30 @@ def sft_objective(model: Transformer) -> Objective:
         entropies = (entropy * batch.mask).sum() / totals["tokens"]
         return loss, {"sft/loss": loss, "actor/entropy": entropies}
 
-    return objective
+    return Objective(objective, functools.partial(token_totals, grpo=GRPOConfig()))
+
+
+def distribution_objective(model: Transformer, config: DistributionConfig) -> Objective:
+    """`distribution_loss` of a micro-batch's questions, a weighted mean over the update's."""
+
+    def objective(params, batch: OptionsBatch, totals):
+        logprobs = forest_logprobs(model, params, batch.levels, batch.forest)
+        scores = option_scores(logprobs, batch.paths, batch.lengths)
+        asked = batch.support > 0
+        there = (batch.lengths > 0) | ~asked[..., None]  # padding is a question of equal options
+        losses, terms = distribution_loss(scores, batch.shares, there, config=config)
+        weights = question_weights(batch.support, config) / totals["questions"]
+        best = jnp.where(there, scores, -jnp.inf).argmax(axis=-1) == batch.shares.argmax(axis=-1)
+        measured = terms | {"loss": losses, "accuracy": best}
+        metrics = {f"distribution/{name}": (x * weights).sum() for name, x in measured.items()}
+        return (losses * weights).sum(), metrics
+
+    def totals(micros: OptionsBatch, axis: str | None):
+        whole = _over_all(question_weights(micros.support, config).sum(), axis)
+        whole = jnp.where(whole > 0, whole, 1)
+        return {"questions": jnp.broadcast_to(whole, micros.support.shape[:1])}
+
+    return Objective(objective, totals)
 
 
 def loss_metrics(terms: dict[str, jax.Array]) -> dict[str, jax.Array]:

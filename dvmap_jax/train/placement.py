@@ -22,7 +22,8 @@ from dvmap_jax.train.update import Update, make_pmapped_update, make_update
 def placed_state(config: RunConfig, model: Transformer, mesh: Mesh) -> TrainState:
     """Shapes of the run's state, each with its sharding: moments lie with their parameters."""
     params = model.abstract_params(config.weights.param_dtype)
-    state = abstract_state(params, make_optimizer(config.optimizer))
+    average = config.optimizer.average_decay > 0
+    state = abstract_state(params, make_optimizer(config.optimizer), average=average)
     stored = param_shardings(mesh, params, model.logical_axes())
     shardings = state_shardings(state, stored, replicated(mesh))
     return jax.tree.map(
@@ -39,9 +40,12 @@ def shardings_of(placed) -> object:
 
 def first_state(config: RunConfig, params: dict, placed: TrainState) -> TrainState:
     """The state before the first update, where it belongs. The parameters become part of it."""
-    optimizer = make_optimizer(config.optimizer)
-    make = jax.jit(lambda params: init_state(params, optimizer), out_shardings=shardings_of(placed))
-    return make(params)
+    optimizer, average = make_optimizer(config.optimizer), placed.average is not None
+
+    def make(params):
+        return init_state(params, optimizer, average=average)
+
+    return jax.jit(make, out_shardings=shardings_of(placed))(params)
 
 
 def reference_params(config: RunConfig, model: Transformer, params: dict, placed: TrainState):

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from dvmap_jax.config import RunConfig
 from dvmap_jax.data.forests import ForestShape, padded
 from dvmap_jax.data.packing import row_numbers
+from dvmap_jax.data.questions import QuestionShapes
 from dvmap_jax.data.trees import bucket
 from dvmap_jax.evaluation.evaluator import generation_sampling
 from dvmap_jax.evaluation.scoring import option_scorer
@@ -20,6 +21,7 @@ from dvmap_jax.model.forest import Forest
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level, PackedLevel
+from dvmap_jax.rl.distribution import OptionsBatch
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
 from dvmap_jax.sharding import divided_into, replicated, row_sharding, rows_on_mesh
 from dvmap_jax.train.costs import TreeShape, Work, decode_work, forward_flops, update_work
@@ -58,7 +60,7 @@ class Program:
 class Shapes:
     """Padded sizes of a run's trees: its prompts, completions, and evaluations of either mode."""
 
-    prompts: Rows
+    prompts: Rows | QuestionShapes
     completion: int
     drawn: Rows
     scored: ForestShape | None
@@ -70,18 +72,27 @@ def longest_shapes(config: RunConfig) -> Shapes:
     longest = data.max_prompt_length
     trunk = (1, bucket(longest - longest // QUESTION_SHARE))
     question = bucket(max(longest // QUESTION_SHARE, 1))
-    alone = data.batch_by == "prompt"
+
+    def forest(questions: int) -> ForestShape:
+        return ForestShape(
+            trunk=trunk[1],
+            rows=questions,
+            size=padded(question + OPTIONS * OPTION_TOKENS),
+            places=questions * OPTIONS * OPTION_TOKENS,
+            targets=questions * OPTIONS * OPTION_TOKENS,
+        )
+
+    prompts = (trunk, (data.questions, question))
+    if config.objective == "distribution":
+        sizes = (data.questions, OPTIONS, OPTION_TOKENS)
+        prompts = QuestionShapes(forest(data.questions), *sizes)
+    elif data.batch_by == "prompt":
+        prompts = ((1, bucket(longest)),)
     return Shapes(
-        ((1, bucket(longest)),) if alone else (trunk, (data.questions, question)),
+        prompts,
         config.sampling.max_tokens,
         (trunk, (evaluation.questions, question)),
-        ForestShape(
-            trunk=trunk[1],
-            rows=evaluation.questions,
-            size=padded(question + OPTIONS * OPTION_TOKENS),
-            places=evaluation.questions * OPTIONS * OPTION_TOKENS,
-            targets=evaluation.questions * OPTIONS * OPTION_TOKENS,
-        ),
+        forest(evaluation.questions),
     )
 
 
@@ -182,8 +193,10 @@ class _Programs:
     def _besides_params(self):
         return self.state.replace(params=None), self.reference
 
-    def _batch(self, packed: int) -> BranchBatch:
+    def _batch(self, packed: int) -> BranchBatch | OptionsBatch:
         config = self.config
+        if config.objective == "distribution":
+            return self._options_batch(self.shapes.prompts)
         levels = self._trunk(config.data.batch_size, self.shapes.prompts)
         rows, prompts = levels[-1].lengths.shape
         sampled = config.objective == "grpo"
@@ -204,7 +217,25 @@ class _Programs:
             reference_logprobs=None if self.reference is None else floats,
         )
 
-    def _micro_batches(self, batch: BranchBatch) -> int:
+    def _options_batch(self, shapes: QuestionShapes) -> OptionsBatch:
+        roots = self.config.data.batch_size
+        grid = (roots, shapes.questions, shapes.options)
+        return OptionsBatch(
+            *self._forest(roots, shapes.forest),
+            paths=self._rows(*grid, shapes.tokens),
+            lengths=self._rows(*grid),
+            shares=self._rows(*grid, dtype=jnp.float32),
+            support=self._rows(*grid[:2], dtype=jnp.float32),
+        )
+
+    def _forest(self, roots: int, shape: ForestShape) -> tuple[tuple[Level, ...], Forest]:
+        """The trunk level and the forest of so many roots."""
+        laid = self._rows(roots, shape.rows, shape.size)
+        places, targets = (self._rows(roots, size) for size in (shape.places, shape.targets))
+        forest = Forest(laid, laid, laid, places, self._rows(roots), targets, targets)
+        return self._trunk(roots, ((1, shape.trunk),)), forest
+
+    def _micro_batches(self, batch: BranchBatch | OptionsBatch) -> int:
         roots = self.config.data.batch_size
         share = roots // self.config.grpo.updates_per_rollout
         parts = divided_into("batch", "update")
@@ -215,7 +246,7 @@ class _Programs:
         batch = self._batch(rows)
         work = update_work(
             self.model.config,
-            self._tree(batch.levels, *batch.branches.tokens.shape[1:]),
+            self._tree(batch.levels, *batch.tree[-1].tokens.shape[1:]),
             roots=self.config.data.batch_size,
             micro_batches=self._micro_batches(batch),
             chips=self.chips,
@@ -243,10 +274,7 @@ class _Programs:
     def _score(self) -> Program:
         name, shape = EVALUATION["score"], self.shapes.scored
         roots = rows_on_mesh(self.config.evaluation.batch_size)
-        levels = self._trunk(roots, ((1, shape.trunk),))
-        laid = self._rows(roots, shape.rows, shape.size)
-        places, targets = (self._rows(roots, size) for size in (shape.places, shape.targets))
-        forest = Forest(laid, laid, laid, places, self._rows(roots), targets, targets)
+        levels, forest = self._forest(roots, shape)
         tree = self._tree(levels, shape.rows, shape.size)
         flops = roots * forward_flops(self.model.config, tree, scored=shape.places)
         function = self._function(name, lambda: option_scorer(self.model))

@@ -4,15 +4,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from dvmap_jax.config import RunConfig
-from dvmap_jax.data.batches import PromptBatch
+from dvmap_jax.data.batches import PromptBatch, PromptStream
+from dvmap_jax.data.questions import QuestionBatch, QuestionStream
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.data.trees import bucket
+from dvmap_jax.model.forest import Forest
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.model.tree import Level, PackedLevel, branch_logprobs
+from dvmap_jax.rl.distribution import OptionsBatch
 from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler, Sweeps, labelled_rollouts
-from dvmap_jax.sharding import constrain_rows, divided_into, row_sharding
+from dvmap_jax.sharding import (
+    constrain_rows,
+    divided_into,
+    own_rows,
+    put_own_rows,
+    read_rows,
+    row_sharding,
+)
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.prompts import gold_completion
 from dvmap_jax.train.micro import roots_at_a_time, split_rows
@@ -27,8 +38,16 @@ def batch_source(config: RunConfig, model: Transformer, tokenizer: Tokenizer) ->
     Its `functions` are those it compiles, by the names that the run's programs have; it calls its
     `wait` with the names of those it is about to use.
     """
-    make = {"grpo": GrpoSource, "sft": SftSource}[config.objective]
-    return make(config, model, tokenizer)
+    make = {"grpo": GrpoSource, "sft": SftSource, "distribution": DistributionSource}
+    return make[config.objective](config, model, tokenizer)
+
+
+def stream_of(
+    config: RunConfig, examples: Sequence[Example], tokenizer: Tokenizer
+) -> PromptStream | QuestionStream:
+    """What the run's objective is fed with: this process's rows of batches of the examples."""
+    make = QuestionStream if config.objective == "distribution" else PromptStream
+    return make(examples, tokenizer, config.data, own=own_rows(config.data.batch_size))
 
 
 class SftSource:
@@ -48,6 +67,44 @@ class SftSource:
         texts = {gold_completion(example, template=self.template) for example in examples}
         rows = self.tokenizer.encode_batch(sorted(texts))
         return bucket(max(len(row) for row in rows) + len(self.tokenizer.eos_ids[:1]))
+
+
+class DistributionSource:
+    """Every archetype with its questions, all their options, and what its respondents answered."""
+
+    def __init__(self, config: RunConfig, model: Transformer, tokenizer: Tokenizer):
+        self.functions: dict[str, Any] = {}
+        self.wait: Callable[[str], None] = lambda name: None
+
+    def __call__(self, params: dict, questions: QuestionBatch, *, step: int, reference) -> Rollouts:
+        """The batch of these questions, whatever the parameters and the step."""
+        roots = questions.num_roots
+        own = {name: getattr(questions, name) for name in ("support", "tokens", "left_out")}
+        told = read_rows(put_own_rows(own, roots))
+        batch = OptionsBatch(
+            levels=tuple(Level(*level) for level in questions.levels),
+            forest=Forest(*questions.forest),
+            paths=questions.paths,
+            lengths=questions.lengths,
+            shares=questions.shares,
+            support=questions.support,
+        )
+        return Rollouts(
+            batch=put_own_rows(batch, roots),
+            examples=(),
+            rows=np.arange(0),
+            completions=(),
+            rewards=None,
+            metrics={
+                "data/questions": float((told["support"] > 0).sum()),
+                "data/left_out": float(told["left_out"].sum()),
+            },
+            num_tokens=int(told["tokens"].sum()),
+        )
+
+    def longest(self, examples: Sequence[Example]) -> int:
+        """No completion is written: 0."""
+        return 0
 
 
 class GrpoSource:
@@ -100,14 +157,14 @@ def packed_name(name: str, rows: int) -> str:
     return f"{name}, {rows} rows a prompt" if rows else name
 
 
-def packed_rows(levels: tuple[Level, ...], branches: Level | PackedLevel) -> int:
+def packed_rows(levels: tuple[Level, ...], branches: Level | PackedLevel | Forest) -> int:
     """Rows that the branches of a prompt are packed into, 0 where they are not."""
-    if isinstance(branches, Level):
+    if not isinstance(branches, PackedLevel):
         return 0
     return branches.tokens.shape[1] // levels[-1].tokens.shape[1]
 
 
-BatchSource = SftSource | GrpoSource
+BatchSource = SftSource | DistributionSource | GrpoSource
 
 
 def run_scorer(config: RunConfig, model: Transformer):

@@ -144,19 +144,24 @@ def check_vocabulary(model: ModelConfig, tokenizer: Tokenizer) -> None:
 
 def warm_start_config(config: RunConfig) -> RunConfig:
     """The supervised run that comes first: the same data and model, its own rate and batch."""
-    steps = config.warm_start_steps
+    steps, data = config.warm_start_steps, config.data
     return dataclasses.replace(
         config,
-        objective="sft",
+        objective=config.warm_start_objective,
         num_steps=steps,
         warm_start_steps=0,
         export=False,
-        data=dataclasses.replace(config.data, batch_size=config.warm_start_batch_size),
+        data=dataclasses.replace(
+            data,
+            batch_size=config.warm_start_batch_size,
+            questions=config.warm_start_questions or data.questions,
+        ),
         grpo=dataclasses.replace(config.grpo, updates_per_rollout=1),
         optimizer=dataclasses.replace(
             config.optimizer,
             learning_rate=config.warm_start_learning_rate,
-            schedule="constant",
-            warmup_steps=min(config.optimizer.warmup_steps, steps),
+            schedule=config.warm_start_schedule,
+            decay_steps=steps,
+            warmup_steps=min(config.optimizer.warmup_steps, steps - 1),
         ),
     )

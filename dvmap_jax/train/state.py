@@ -1,14 +1,13 @@
 """The state of a run and its optimizer: what an update changes and a checkpoint keeps."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 from jaxtyping import Array, Int
-
-SCHEDULES = ("constant", "linear", "cosine")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +18,13 @@ class OptimizerConfig:
     Roots (prompts or archetypes) computed at a time are `micro_batch_size`, 0 all of them, or as
     many as have `micro_batch_tokens` in their trees, padding included. With `packing` short
     completions of a prompt share a row: fewer tokens to compute, the same numbers.
+
+    With `average_decay` d an exponential average of the parameters is kept, of which an update
+    leaves d and takes 1 - d from the new ones, more in the first updates (`averaged`); it is what
+    is evaluated and exported.
     """
+
+    SCHEDULES: ClassVar[tuple[str, ...]] = ("constant", "linear", "cosine")
 
     learning_rate: float = 1e-6
     schedule: str = "constant"
@@ -35,11 +40,12 @@ class OptimizerConfig:
     micro_batch_tokens: int = 0
     packing: bool = True
     max_skipped: int = 5
+    average_decay: float = 0.0
 
     def __post_init__(self):
-        if self.schedule not in SCHEDULES:
+        if self.schedule not in self.SCHEDULES:
             raise ValueError(
-                f"optimizer.schedule is {self.schedule!r}; it must be one of {SCHEDULES}"
+                f"optimizer.schedule is {self.schedule!r}; it must be one of {self.SCHEDULES}"
             )
         if self.schedule != "constant" and self.decay_steps <= self.warmup_steps:
             raise ValueError(
@@ -54,6 +60,11 @@ class OptimizerConfig:
             raise ValueError(
                 "optimizer.learning_rate and max_grad_norm must be positive; found "
                 f"{self.learning_rate} and {self.max_grad_norm}"
+            )
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(
+                f"optimizer.average_decay is {self.average_decay}; it must be at least 0 and below "
+                "1"
             )
         if min(self.micro_batch_size, self.micro_batch_tokens, self.max_skipped) < 0:
             raise ValueError(
@@ -72,7 +83,8 @@ class TrainState:
     """Parameters and optimizer after `step` batches, each of one update or a few.
 
     `updates` counts those applied, `skipped` those left out for a gradient
-    that was not finite, `skipped_in_row` those since the last applied.
+    that was not finite, `skipped_in_row` those since the last applied. `average` is that of the
+    parameters, where one is kept.
     """
 
     step: Int[Array, ""]
@@ -81,6 +93,12 @@ class TrainState:
     optimizer: optax.OptState
     skipped: Int[Array, ""]
     skipped_in_row: Int[Array, ""]
+    average: dict | None = None
+
+    @property
+    def result(self) -> dict:
+        """What is evaluated: the average of the parameters, themselves where there is none."""
+        return self.params if self.average is None else self.average
 
 
 def learning_rate_schedule(config: OptimizerConfig) -> optax.Schedule:
@@ -117,18 +135,38 @@ def _decayed(params: dict) -> dict:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "scale", params)
 
 
-def init_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first update."""
+def averaged(state: TrainState, params: dict, config: OptimizerConfig) -> dict | None:
+    """The average after an update to these parameters.
+
+    After n updates its decay is at most (1 + n) / (10 + n), so that the first parameters are
+    forgotten as fast as later ones come.
+    """
+    decay = jnp.minimum(config.average_decay, (1 + state.updates) / (10 + state.updates))
+
+    def mixed(old, new):
+        return (decay * old + (1 - decay) * new).astype(old.dtype)
+
+    return None if state.average is None else jax.tree.map(mixed, state.average, params)
+
+
+def init_state(
+    params: dict, optimizer: optax.GradientTransformation, *, average: bool = False
+) -> TrainState:
+    """The state before the first update, with an average of the parameters where one is kept."""
     counts = (jnp.zeros((), jnp.int32) for _ in range(4))  # apart, since each is donated
     moments = jax.jit(optimizer.init)(params)
-    return TrainState(next(counts), next(counts), params, moments, next(counts), next(counts))
+    kept = jax.tree.map(jnp.copy, params) if average else None
+    return TrainState(next(counts), next(counts), params, moments, next(counts), next(counts), kept)
 
 
-def abstract_state(params: dict, optimizer: optax.GradientTransformation) -> TrainState:
+def abstract_state(
+    params: dict, optimizer: optax.GradientTransformation, *, average: bool = False
+) -> TrainState:
     """Shapes of the first state of parameters with these shapes."""
     moments = jax.eval_shape(optimizer.init, params)
     count = jax.ShapeDtypeStruct((), jnp.int32)
-    return TrainState(count, count, params, moments, count, count)
+    kept = params if average else None
+    return TrainState(count, count, params, moments, count, count, kept)
 
 
 def state_shardings(state: TrainState, params: dict, whole: jax.sharding.Sharding) -> TrainState:

@@ -8,11 +8,12 @@ from jax.sharding import Mesh
 
 from dvmap_jax.config import RunConfig, to_json
 from dvmap_jax.data.batches import PromptStream
+from dvmap_jax.data.questions import QuestionStream
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.processes import all_agree, all_succeed
 from dvmap_jax.records import to_mapping
-from dvmap_jax.sharding import own_rows, use_mesh
+from dvmap_jax.sharding import use_mesh
 from dvmap_jax.survey.splits import load_corpus
 from dvmap_jax.train.ahead import Ahead, use_compilation_cache
 from dvmap_jax.train.checkpoints import FOLDER, Checkpoints
@@ -29,7 +30,13 @@ from dvmap_jax.train.placement import (
 from dvmap_jax.train.profile import FOLDER as PROFILE
 from dvmap_jax.train.profile import Profile
 from dvmap_jax.train.programs import UPDATE, Shapes, programs
-from dvmap_jax.train.sources import BatchSource, batch_source, packed_name, packed_rows
+from dvmap_jax.train.sources import (
+    BatchSource,
+    batch_source,
+    packed_name,
+    packed_rows,
+    stream_of,
+)
 from dvmap_jax.train.start import WARM_START, starting_point, warm_start_config
 from dvmap_jax.train.state import TrainState
 from dvmap_jax.train.steps import StepLog, due
@@ -70,7 +77,7 @@ def train(
 class Parts:
     """What a run's steps are made of; `meta` describes the run in its checkpoints."""
 
-    prompts: PromptStream
+    prompts: PromptStream | QuestionStream
     batches: BatchSource
     update: Update
     measure: Measurement
@@ -78,6 +85,7 @@ class Parts:
     log: Log
     ahead: Ahead
     profile: Profile
+    workdir: pathlib.Path
     meta: dict
 
 
@@ -91,8 +99,7 @@ def run(
     check_lengths(config, start.config)
     check_mesh(config, start.config, mesh)
     model = Transformer(start.config, config.compute)
-    own = own_rows(config.data.batch_size)
-    prompts = PromptStream(corpus.train, start.tokenizer, config.data, own=own)
+    prompts = stream_of(config, corpus.train, start.tokenizer)
     batches = batch_source(config, model, start.tokenizer)
     placed = placed_state(config, model, mesh)
     update = update_of(config, model, placed)
@@ -118,8 +125,8 @@ def run(
             meta = {"model": to_mapping(start.config), "run": to_mapping(config)}
             start = dataclasses.replace(start, params={})  # the state's now; an update takes them
             tracing = Profile(workdir / PROFILE, profile, ahead.texts)
-            parts = Parts(prompts, batches, update, measure, checkpoints, log, ahead, tracing, meta)
-            take_steps(config, parts, state, reference)
+            made = (prompts, batches, update, measure, checkpoints, log, ahead, tracing)
+            take_steps(config, Parts(*made, workdir, meta), state, reference)
 
 
 def take_steps(config: RunConfig, parts: Parts, state: TrainState, reference) -> None:
@@ -136,19 +143,21 @@ def take_steps(config: RunConfig, parts: Parts, state: TrainState, reference) ->
             rollouts = parts.batches(state.params, prompts, step=done - 1, reference=reference)
             steps.hand_over()
             batch = rollouts.batch
-            ahead.wait(packed_name(UPDATE, packed_rows(batch.levels, batch.branches)))
+            ahead.wait(packed_name(UPDATE, packed_rows(batch.levels, batch.tree[-1])))
             state, metrics = parts.update(state, batch)
             steps.add(done, rollouts, state, metrics)
             evaluating = due(done, config.evaluate_every, config.num_steps)
             if evaluating or due(done, config.save_every, config.num_steps):
                 steps.flush()
                 save(parts, done, state, evaluating=evaluating)
+            if evaluating and is_over(config, parts.checkpoints):
+                break
 
 
 def evaluate(parts: Parts, state: TrainState) -> dict[str, float]:
     """The scores of a state on the held-out examples."""
     parts.ahead.wait(*parts.measure.functions)
-    return parts.measure(state.params, parts.log)
+    return parts.measure(state.result, parts.log)
 
 
 def save(parts: Parts, done: int, state: TrainState, *, evaluating: bool) -> None:
@@ -156,6 +165,8 @@ def save(parts: Parts, done: int, state: TrainState, *, evaluating: bool) -> Non
     scores = evaluate(parts, state) if evaluating else {}
     if scores:
         parts.log.write(done, scores)
+        best = parts.checkpoints.best
+        parts.measure.keep(parts.workdir, done, also=best and best.step)
     data = parts.prompts.state()
     parts.checkpoints.save(done, state, data=data, meta=parts.meta, metrics=scores)
 
@@ -165,8 +176,16 @@ def is_finished(config: RunConfig, workdir: pathlib.Path) -> bool:
     if not (workdir / FOLDER).exists():
         return False
     with Checkpoints(workdir, config.checkpoints) as checkpoints:
-        step = checkpoints.latest_step
-    return step is not None and step >= config.num_steps
+        return is_over(config, checkpoints)
+
+
+def is_over(config: RunConfig, checkpoints: Checkpoints) -> bool:
+    """Whether no step comes after the newest checkpoint: all are done, or none got better."""
+    step, best = checkpoints.latest_step, checkpoints.best
+    if step is None or step >= config.num_steps:
+        return step is not None
+    patience = config.early_stopping * config.evaluate_every
+    return bool(patience) and best is not None and step - best.step >= patience
 
 
 def open_log(config: RunConfig, workdir: pathlib.Path, restored_step: int | None) -> Log:
@@ -177,7 +196,7 @@ def open_log(config: RunConfig, workdir: pathlib.Path, restored_step: int | None
 def restore_or_init(
     config: RunConfig,
     checkpoints: Checkpoints,
-    prompts: PromptStream,
+    prompts: PromptStream | QuestionStream,
     *,
     params: dict,
     placed: TrainState,

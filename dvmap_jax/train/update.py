@@ -10,14 +10,16 @@ import numpy as np
 import optax
 
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.rl.grpo import EPSILON, GRPOConfig, denominator
+from dvmap_jax.rl.distribution import OptionsBatch
+from dvmap_jax.rl.grpo import GRPOConfig
 from dvmap_jax.rl.rollouts import BranchBatch
 from dvmap_jax.sharding import constrain_rows, divided_into, without_mesh
-from dvmap_jax.train.micro import roots_at_a_time, split_rows
+from dvmap_jax.train.micro import num_roots, roots_at_a_time, split_rows
 from dvmap_jax.train.objectives import Objective
 from dvmap_jax.train.state import (
     OptimizerConfig,
     TrainState,
+    averaged,
     learning_rate_schedule,
     make_optimizer,
 )
@@ -25,7 +27,8 @@ from dvmap_jax.train.state import (
 MAXIMA = ("sampler_gap/max",)  # metrics of micro-batches that do not add up
 DEVICES = "devices"  # the axis of a pmapped update
 
-Update = Callable[[TrainState, BranchBatch], tuple[TrainState, dict[str, jax.Array]]]
+Batch = BranchBatch | OptionsBatch
+Update = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make_update(
@@ -62,8 +65,8 @@ def make_pmapped_update(
     recipe = _Recipe(objective, model, optimizer, grpo, _placing(None), DEVICES)
     mapped = jax.pmap(functools.partial(_update, recipe), DEVICES, in_axes=(None, 0), out_axes=None)
 
-    def divided(state: TrainState, batch: BranchBatch):
-        share = batch.mask.shape[0] // grpo.updates_per_rollout
+    def divided(state: TrainState, batch: Batch):
+        share = num_roots(batch) // grpo.updates_per_rollout
         size = roots_at_a_time(optimizer, share, tree=batch.tree, parts=number)
         batch = jax.tree.map(np.asarray, batch)
         with without_mesh():  # a pmap makes its own
@@ -72,7 +75,7 @@ def make_pmapped_update(
     return divided
 
 
-def _device_rows(batch: BranchBatch, micro_batch_size: int, number: int):
+def _device_rows(batch: Batch, micro_batch_size: int, number: int):
     """Rows [devices, roots / devices, ...], each device's from every micro-batch in turn."""
     if micro_batch_size % number:
         raise ValueError(
@@ -102,17 +105,17 @@ class _Recipe(NamedTuple):
     axis: str | None
 
 
-def _update(recipe: _Recipe, state: TrainState, batch: BranchBatch):
+def _update(recipe: _Recipe, state: TrainState, batch: Batch):
     """All updates that a batch serves."""
     objective, model, optimizer, grpo, place, axis = recipe
     transform = make_optimizer(optimizer)
     rate = learning_rate_schedule(optimizer)
 
-    def one(state: TrainState, batch: BranchBatch):
+    def one(state: TrainState, batch: Batch):
         working = model.working(state.params)
         micros = split_rows(batch, _micro_batch(optimizer, batch, axis))
-        totals = micro_totals(micros.mask, grpo, axis)
-        grads, metrics = _gradients(objective, working, micros, totals, place)
+        totals = objective.totals(micros, axis)
+        grads, metrics = _gradients(objective.loss, working, micros, totals, place)
         grads, metrics = _over_devices(grads, metrics, axis)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm)
@@ -126,12 +129,13 @@ def _update(recipe: _Recipe, state: TrainState, batch: BranchBatch):
             updates=state.updates + finite,
             params=keep(params, state.params),
             optimizer=keep(moments, state.optimizer),
+            average=keep(averaged(state, params, optimizer), state.average),
             skipped=state.skipped + ~finite,
             skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
         )
         return new, metrics | {"actor/grad_norm": norm, "actor/lr": rate(state.updates)}
 
-    parts = split_rows(batch, batch.mask.shape[0] // grpo.updates_per_rollout)
+    parts = split_rows(batch, num_roots(batch) // grpo.updates_per_rollout)
     state, metrics = jax.lax.scan(one, state, parts)
     metrics = {name: values.mean() for name, values in metrics.items()}
     return state.replace(step=state.step + 1), metrics | {"skipped": state.skipped}
@@ -144,11 +148,11 @@ def _placing(shardings: TrainState | None) -> Callable[[dict], dict]:
     return lambda grads: jax.lax.with_sharding_constraint(grads, shardings.params)
 
 
-def _micro_batch(optimizer: OptimizerConfig, batch: BranchBatch, axis: str | None) -> int:
+def _micro_batch(optimizer: OptimizerConfig, batch: Batch, axis: str | None) -> int:
     """Roots of a micro-batch that one device of the axis computes, or all devices of the mesh."""
     number = jax.lax.axis_size(axis) if axis else 1
     parts = number if axis else divided_into("batch", "update")
-    roots = batch.mask.shape[0] * number
+    roots = num_roots(batch) * number
     return roots_at_a_time(optimizer, roots, tree=batch.tree, parts=parts) // number
 
 
@@ -161,13 +165,13 @@ def _over_devices(grads, metrics, axis: str | None):
     }
 
 
-def _gradients(objective, params, micros, totals, place):
+def _gradients(loss, params, micros, totals, place):
     """Gradient and metrics of the whole batch, a micro-batch at a time, summed in float32."""
 
     def one(grads, inputs):
         micro, total = inputs
         micro = jax.tree.map(constrain_rows, micro)
-        (_, metrics), grad = jax.value_and_grad(objective, has_aux=True)(params, micro, total)
+        (_, metrics), grad = jax.value_and_grad(loss, has_aux=True)(params, micro, total)
         return jax.tree.map(lambda a, b: a + b.astype(a.dtype), grads, place(grad)), metrics
 
     wide = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.promote_types(x.dtype, "float32")), params)
@@ -175,21 +179,3 @@ def _gradients(objective, params, micros, totals, place):
     return grads, {
         name: values.max() if name in MAXIMA else values.sum() for name, values in metrics.items()
     }
-
-
-def micro_totals(
-    mask: jax.Array, grpo: GRPOConfig, axis: str | None = None
-) -> dict[str, jax.Array]:
-    """Denominators for each micro-batch of `mask` [micro, B, M, R]: shared by all of them.
-
-    With `token_mean_scope="micro"` each has its own, times their number (the original). What is
-    on several devices of an `axis` is counted together.
-    """
-    count = mask.shape[0]
-    flat = mask.reshape(count, -1, mask.shape[-1])
-    counted = functools.partial(denominator, aggregation=grpo.aggregation, axis=axis)
-    loss = jnp.broadcast_to(counted(flat.reshape(-1, mask.shape[-1])), (count,))
-    if grpo.token_mean_scope == "micro":
-        loss = count * jax.vmap(counted)(flat)
-    tokens = mask.sum() if axis is None else jax.lax.psum(mask.sum(), axis)
-    return {"loss": loss, "tokens": jnp.broadcast_to(tokens + EPSILON, (count,))}

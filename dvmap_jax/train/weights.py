@@ -17,7 +17,7 @@ from dvmap_jax.hf.load import CONFIG, load_params, read_config, read_json
 from dvmap_jax.model.config import DTYPES, ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.records import from_mapping, to_mapping
-from dvmap_jax.train.checkpoints import TOKENIZER, is_checkpoint, placed, read_checkpoint
+from dvmap_jax.train.checkpoints import BEST, TOKENIZER, is_checkpoint, placed, read_checkpoint
 
 RANDOM = "random"
 MODEL, PARAMS = "model.json", "params"  # of a model folder in Orbax form
@@ -58,11 +58,13 @@ def load_model(
     source: str | pathlib.Path,
     dtype: str = "float32",
     *,
+    step: str = BEST,
     shardings_of: Callable[[ModelConfig], Any] | None = None,
     progress: Callable[[int, int], None] = lambda done, whole: None,
 ) -> Model:
     """The model at `source`, a path of any form `WeightsConfig` names, with parameters of `dtype`.
 
+    `step` says which of a run's, as `read_checkpoint` explains.
     `shardings_of` gives, from the sizes found, the shardings of the parameters as a tree like
     them; without it they belong to the first device. Each process reads its own shards only.
     `progress` is told how many bytes of them are there, and of how many.
@@ -75,7 +77,7 @@ def load_model(
         config, params = read_gguf(path, dtype, shardings_of=shardings_of, progress=progress)
         return Model(config, params, path)
     if is_checkpoint(path):
-        saved = read_checkpoint(path, dtype=dtype, shardings_of=shardings_of)
+        saved = read_checkpoint(path, step=step, dtype=dtype, shardings_of=shardings_of)
         _tell_all(saved.params, progress)
         return Model(saved.config, saved.params, saved.tokenizer)
     if (path / MODEL).is_file():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from misbehaving_server import seeded_faults, serving
 
-from dvmap_jax.evaluation.baselines import EVERY_BASELINE
+from dvmap_jax.evaluation.baselines import BASELINES
 from dvmap_jax.evaluation.metrics_file import read_metrics_file
 from dvmap_jax.hf.save import save_model
 from dvmap_jax.model.config import ModelConfig
@@ -92,7 +92,7 @@ def test_a_corpus_folder_is_every_heldout_split_beside_what_its_own_training_spl
             for name in ("majority_question", "uniform")
         )
         assert ours > uniform
-        assert held["entries"].keys() == {f"baseline:{name}" for name in EVERY_BASELINE}
+        assert held["entries"].keys() == {f"baseline:{name}" for name in BASELINES}
         gaps = {each["minus"]: each["value"] for each in held["differences"]}
         assert gaps["baseline:uniform"] == pytest.approx(ours - uniform)
 

@@ -87,5 +87,6 @@ def test_a_finished_run_says_so_and_changes_nothing(uninterrupted):
     again = start(uninterrupted, stdout=subprocess.PIPE)
     printed = again.communicate()[0].splitlines()
     assert again.returncode == 0
-    assert printed[0].startswith("model") and printed[-1].startswith("finished earlier")
+    assert printed[0].startswith("after grpo ") and printed[1].startswith("model")
+    assert printed[-1].startswith("finished earlier")
     assert {p: p.read_bytes() for p in uninterrupted.rglob("*") if p.is_file()} == before

@@ -152,15 +152,17 @@ def test_kill_during_a_save_leaves_the_previous_step(tmp_path, delay):
         assert kept_steps(tmp_path) == {step + 1}
 
 
-def test_read_checkpoint_takes_params_only(tmp_path):
+def test_read_checkpoint_takes_params_of_the_step_that_is_named(tmp_path):
     with open_checkpoints(tmp_path) as checkpoints:
         save(checkpoints, 1, 0.9)
         save(checkpoints, 2, 0.1)
-    latest, first = (read_checkpoint(tmp_path / name) for name in (".", "checkpoints/1"))
+    best, latest = read_checkpoint(tmp_path), read_checkpoint(tmp_path, step="latest")
+    first, second = read_checkpoint(tmp_path / "checkpoints/1"), read_checkpoint(tmp_path, step="2")
     assert isinstance(latest.config, ModelConfig)
     assert latest.config == MODEL
     assert latest.tokenizer == tmp_path / "tokenizer"
-    for model, step in ((latest, 2), (first, 1)):
+    for model, step in ((best, 1), (latest, 2), (first, 1), (second, 2)):
+        assert model.step == step
         saved = make_state(step)["params"]
         assert jax.tree.structure(model.params) == jax.tree.structure(saved)
         for found, wanted in zip(
@@ -168,6 +170,21 @@ def test_read_checkpoint_takes_params_only(tmp_path):
         ):
             assert found.dtype == wanted.dtype
             np.testing.assert_array_equal(found, wanted)
+
+
+def test_read_checkpoint_prefers_the_average_of_parameters(tmp_path):
+    average = jax.tree.map(lambda leaf: leaf + 5, make_state(1)["params"])
+    with open_checkpoints(tmp_path) as checkpoints:
+        save(checkpoints, 1, 0.5, state=make_state(1) | {"average": average})
+    found = read_checkpoint(tmp_path).params
+    jax.tree.map(np.testing.assert_array_equal, found, average)
+
+
+def test_a_step_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    with open_checkpoints(tmp_path) as checkpoints:
+        save(checkpoints, 4, 0.5)
+    with pytest.raises(FileNotFoundError, match="of step '3'; there are 4, 'best' and 'latest'"):
+        read_checkpoint(tmp_path, step="3")
 
 
 def test_reading_a_folder_that_is_no_run_is_refused(tmp_path):
