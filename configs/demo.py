@@ -14,8 +14,8 @@ def get_config():
     config = scratch_dict("train:1024", vocab_size=1024)
     config.num_steps = 30
     config.warm_start_steps = 300
-    config.evaluate_every = 30
-    config.save_every = 30
+    config.evaluate_every = 15
+    config.save_every = 15
     config.sample_every = 10
     config.data.batch_size = 32
     config.corpus.path = "corpora/demo/train.parquet"

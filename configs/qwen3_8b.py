@@ -1,16 +1,16 @@
-"""GRPO on Qwen3-8B, with the original's faults repaired.
+"""Qwen3-8B learns the shares in which people answer.
 
     python scripts/train.py --config=configs/qwen3_8b.py --workdir=runs/qwen3_8b
 
 Needs the weights in weights/Qwen3-8B and a corpus in corpora/.
-Laid out for v5e:4x4 (16 chips), of whose memory it
+Laid out for v5e:4x4 (16 chips), of whose memory GRPO
 needs 83 % as compiled (docs/pods.md); on one device add --config.mesh.tensor=1.
 Cost and result are not measured yet.
 """
 
-from dvmap_jax.config import paper_dict
+from dvmap_jax.config import distribution_dict
 
 
 def get_config():
     """The run as a ConfigDict."""
-    return paper_dict("weights/Qwen3-8B", "qwen3_8b", decoded=32)
+    return distribution_dict("weights/Qwen3-8B", "qwen3_8b", decoded=32)

@@ -156,6 +156,32 @@ def config_dict(record: Any) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(to_mapping(record)).lock()
 
 
+def distribution_dict(weights: str, preset: str, *, decoded: int) -> ml_collections.ConfigDict:
+    """A pretrained model that learns people's shares, on the mesh of `paper_dict`.
+
+    Its GRPO settings are for a second run from the first one's result, with a chain of thought:
+    objective "grpo", template "reasoning", `weights.source` the first run's workdir.
+    """
+    config = paper_dict(weights, preset, decoded=decoded)
+    config.objective = "distribution"
+    config.early_stopping = 4
+    config.data.template = "answer"
+    config.data.batch_by = "archetype"
+    config.data.attribute_dropout = 0.1
+    config.data.option_order = "random"
+    config.data.rewordings = True
+    config.rewards.kind = "quadratic"
+    config.grpo.normalize_by_std = False
+    config.optimizer.learning_rate = 1e-5
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 20
+    config.optimizer.decay_steps = config.num_steps
+    config.optimizer.average_decay = 0.99
+    config.checkpoints.best_metric = "eval/score/nll"
+    config.checkpoints.best_mode = "min"
+    return config
+
+
 def paper_dict(weights: str, preset: str, *, decoded: int) -> ml_collections.ConfigDict:
     """GRPO on the paper's corpus at the original's lengths and batch, its faults repaired.
 
@@ -220,12 +246,37 @@ def scratch_dict(tokenizer: str, *, vocab_size: int) -> ml_collections.ConfigDic
     config.grpo.group_size = 8
     config.grpo.normalize_by_std = False
     config.grpo.kl_coef = 0.0
-    config.optimizer.learning_rate = 1e-4
+    config.optimizer.learning_rate = 5e-5
     config.optimizer.warmup_steps = 10
     config.optimizer.b2 = 0.98
     config.optimizer.average_decay = 0.98
     config.checkpoints.best_metric = "eval/score/nll"
     config.checkpoints.best_mode = "min"
+    return config
+
+
+def people_dict(corpus: str) -> ml_collections.ConfigDict:
+    """A small Qwen3 from scratch on the shares of real people's answers, of a corpus folder."""
+    config = scratch_dict("train:1024", vocab_size=1024)
+    config.objective = "distribution"
+    config.num_steps = 1500
+    config.evaluate_every = config.save_every = 100
+    config.early_stopping = 4
+    config.corpus.path = f"{corpus}/train.parquet"
+    config.corpus.heldout_path = f"{corpus}/dev.parquet"
+    config.data.batch_size = 16
+    config.data.questions = 16
+    config.data.max_prompt_length = 512
+    config.data.attribute_dropout = 0.1
+    config.model.width = 64
+    config.model.mlp_width = 192
+    config.model.num_heads = 2
+    config.model.num_kv_heads = 1
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.schedule = "cosine"
+    config.optimizer.warmup_steps = 20
+    config.optimizer.decay_steps = config.num_steps
+    config.evaluation.batch_size = 16
     return config
 
 

@@ -42,6 +42,7 @@ flags.DEFINE_list("attributes", [], "Group by these attributes alone.")
 flags.DEFINE_integer("min_support", 2, "Respondents a consensus needs.")
 flags.DEFINE_float("max_entropy", 0.5, "Entropy a consensus may have; 0 is unanimity.")
 flags.DEFINE_bool("weighted", False, "Count respondents by their survey weights.")
+PROMPTS = flags.DEFINE_bool("prompts", True, "Keep prompts in the splits: large for all questions.")
 flags.DEFINE_integer("train", 0, "Training archetypes a country; 0 means the rest.")
 for split in ("dev", "test", "cross_demographic"):
     flags.DEFINE_float(split, 0.1, "Share or number of archetypes a country.")
@@ -60,7 +61,8 @@ def main() -> None:
         people = {"num_respondents": RESPONDENTS.value, "seed": flags.FLAGS.seed}
         paths = [write_synthetic_survey(output.with_name(f"{output.name}_survey"), **people)]
     codebooks = [read_codebook(pathlib.Path(name)) for name in CODEBOOK.value] or [wave7()]
-    config = BuildConfig(record_from_flags(RuleConfig), record_from_flags(BenchmarkConfig))
+    kinds = record_from_flags(RuleConfig), record_from_flags(BenchmarkConfig)
+    config = BuildConfig(*kinds, prompts=PROMPTS.value)
     choice = record_from_flags(ReadConfig)
     with moving_bar("reading", "B") as progress:
         questions = chosen_questions(joined_codebook(codebooks))

@@ -19,7 +19,7 @@ from dvmap_jax.rl.rollouts import Rollouts
 from dvmap_jax.train.log import Log
 from dvmap_jax.train.state import TrainState
 
-ON_THE_BAR = {"critic/rewards/mean": "reward", "sft/loss": "loss"}
+ON_THE_BAR = {"critic/rewards/mean": "reward", "sft/loss": "loss", "distribution/loss": "loss"}
 
 
 class Step(NamedTuple):
