@@ -101,9 +101,12 @@ def option_tree(question: Tokens, options: tuple[Tokens, ...]) -> OptionTree:
     return OptionTree(*arrays, tuple(paths))
 
 
-def make_root(prompts: Sequence[Tokens], options: Sequence[tuple[Tokens, ...]]) -> Root:
-    """Prompts that begin alike, and the options of each."""
+def make_root(
+    prompts: Sequence[Tokens], options: Sequence[tuple[Tokens, ...]], *, longest: int | None = None
+) -> Root:
+    """Prompts that begin alike, and the options of each; the trunk has at most `longest` tokens."""
     split = common_prefix(prompts)
+    split = split if longest is None else min(split, longest)
     trees = (option_tree(row[split:], own) for row, own in zip(prompts, options, strict=True))
     return Root(prompts[0][:split], tuple(trees))
 

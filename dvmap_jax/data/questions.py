@@ -181,7 +181,9 @@ class QuestionStream(ShuffledStream):
         parts = list(self._parts.values())[rng.integers(len(self._parts))]
         asked = [(each.question, self._listed(each, rng)) for each in examples]
         options = [self._options[each.options][1] for each in examples]
-        return make_root(parts(tuple(person), asked), options), examples
+        # Few questions may have more in common than what is said of the person.
+        root = make_root(parts(tuple(person), asked), options, longest=self._trunk)
+        return root, examples
 
     def _listed(self, example: Example, rng: np.random.Generator) -> tuple[str, ...]:
         """The options as the prompt lists them."""
@@ -229,12 +231,16 @@ class QuestionStream(ShuffledStream):
 def _option_tokens(
     table: RecordTable[Example], tokenizer: Tokenizer, config: DataConfig
 ) -> dict[str, tuple[tuple[str, ...], tuple[Tokens, ...]]]:
-    """Texts and completions in tokens of the options of each question, by their joined text."""
-    found = {}
+    """Texts and completions in tokens of the options of each question, by their joined text.
+
+    The end of the turn belongs to a completion, or a model would not learn to stop.
+    """
+    found, end = {}, tokenizer.eos_ids[:1]
     for row in np.unique(table.codes("options"), return_index=True)[1]:
         texts = table[row].option_list
         said = [option_completion(each, template=config.template) for each in texts]
-        found[table[row].options] = (texts, tuple(map(tuple, tokenizer.encode_batch(said))))
+        tokens = tuple((*each, *end) for each in tokenizer.encode_batch(said))
+        found[table[row].options] = (texts, tokens)
     return found
 
 

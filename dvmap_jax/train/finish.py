@@ -35,9 +35,9 @@ def finish(
     """
     if config.export:
         export(config, workdir, progress)
+    step = saved_step(workdir)  # all processes read checkpoints together
     if jax.process_index():
         return ""  # process 0 wrote what the table is made of
-    step = saved_step(workdir)
     lines = [comparison(config, workdir, step), f"checkpoints  {workdir / FOLDER}, best {step}"]
     if config.export:
         lines.append(f"hugging face {workdir / EXPORT}")

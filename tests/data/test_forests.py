@@ -12,6 +12,7 @@ from dvmap_jax.data.forests import (
     option_tree,
     padded,
     stack_forest,
+    trees_that_fit,
 )
 
 
@@ -115,3 +116,32 @@ def test_rows_without_a_trunk():
     root = make_root([(4, 5)], [((1, 2),)])._replace(trunk=())
     levels, forest, _ = stack_forest([root], ForestShape(0, 1, 16, 2, 2), batch=1)
     assert levels == () and forest.tokens[0, 0, :2].tolist() == [5, 1]
+
+
+def test_a_trunk_is_no_longer_than_asked_and_the_rest_begins_the_trees():
+    prompts, options = [(1, 2, 3, 4, 5), (1, 2, 3, 4, 6)], [((7,), (8,))] * 2
+    root = make_root(prompts, options, longest=2)
+    assert root.trunk == (1, 2) and [t.tokens.tolist() for t in root.trees] == [
+        [3, 4, 5],
+        [3, 4, 6],
+    ]
+    assert make_root(prompts, options, longest=9) == make_root(prompts, options)
+    assert make_root(prompts[:1], options[:1], longest=3).trees[0].tokens.tolist() == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [
+        (ForestShape(16, rows=2, size=16, places=9, targets=9), [0, 1, 2, 3]),  # 10 + 6, 9 + 7
+        (ForestShape(16, rows=2, size=9, places=9, targets=9), [1, 2]),  # 10 is longer than a row
+        (ForestShape(16, rows=1, size=32, places=3, targets=9), [0, 1, 2]),  # one place a tree
+        (ForestShape(16, rows=1, size=32, places=9, targets=5), [0, 1]),  # two targets a tree
+        (ForestShape(16, rows=1, size=8, places=9, targets=9), [1]),
+    ],
+)
+def test_trees_that_fit_are_all_or_without_the_last(shape, kept):
+    """Trees of 10, 6, 9 and 7 tokens, with two options of a token each."""
+    prompts = [(i,) * size for i, size in enumerate((10, 6, 9, 7))]
+    root = make_root(prompts, [((8,), (9,))] * 4)
+    assert [len(tree.tokens) for tree in root.trees] == [10, 6, 9, 7]
+    assert trees_that_fit(root, shape) == kept

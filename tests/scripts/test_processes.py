@@ -17,9 +17,13 @@ from safetensors.numpy import load_file
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 6
 SMALL = [
+    "--config.warm_start_objective=distribution",
     "--config.warm_start_steps=120",  # few tokens are likely then: draws lie on no border
+    "--config.warm_start_questions=4",
+    "--config.warm_start_batch_size=8",
+    "--config.distribution.mass=1",
     "--config.save_every=1",
-    "--config.evaluate_every=3",
+    "--config.evaluate_every=0",  # the best step of the warm start is then its last
     "--config.sample_every=1",
     "--config.log.samples=64",
     "--config.corpus.path=synthetic",
@@ -30,11 +34,13 @@ SMALL = [
     "--config.model.width=32",
     "--config.data.batch_size=8",
     "--config.data.questions=2",
+    "--config.rewards.kind=terms",
     "--config.grpo.group_size=4",
+    "--config.grpo.redraws=2",
     "--config.grpo.kl_coef=0.01",
     "--config.grpo.mask_truncated=True",
     "--config.sampling.max_tokens=32",  # more than an answer has, so that some share a row
-    "--config.warm_start_batch_size=8",
+    "--config.optimizer.average_decay=0.9",
     "--config.evaluation.max_examples=32",
     "--config.evaluation.batch_size=2",
 ]
@@ -92,13 +98,19 @@ def training_rows(workdir):
     return [{k: v for k, v in row.items() if not k.startswith("sampler_gap")} for row in found]
 
 
-def assert_same_run(ours, theirs):
-    """The same metrics and parameters to rounding, and the very same completions."""
+def assert_same_steps(ours, theirs):
+    """The same metrics to rounding, step by step."""
     for one, other in zip(training_rows(ours), training_rows(theirs), strict=True):
         assert one.keys() == other.keys()
         np.testing.assert_allclose(
             list(one.values()), list(other.values()), rtol=TOLERANCE, atol=TOLERANCE
         )
+
+
+def assert_same_run(ours, theirs):
+    """The same metrics and averages of parameters to rounding, and the very same completions."""
+    assert_same_steps(ours / "warm_start", theirs / "warm_start")
+    assert_same_steps(ours, theirs)
     assert rows(ours, "samples") == rows(theirs, "samples")
     assert len({row["completion"] for row in rows(ours, "samples")}) > STEPS
     exports = [load_file(workdir / "hf" / "model.safetensors") for workdir in (ours, theirs)]
@@ -134,7 +146,16 @@ def test_two_processes_make_the_run_of_one(alone, pair):
     evaluations = [
         [row for row in rows(workdir) if "eval/score/accuracy" in row] for workdir in (pair, alone)
     ]
-    assert evaluations[0] == evaluations[1] and len(evaluations[0]) == 3
+    assert evaluations[0] == evaluations[1] and len(evaluations[0]) == 2
+
+
+def test_the_runs_have_what_processes_must_agree_on(alone):
+    """Distributions are learned, groups drawn again, completions packed, parameters changed."""
+    warm, found = training_rows(alone / "warm_start"), training_rows(alone)
+    assert warm[-1]["distribution/mass"] < warm[0]["distribution/mass"] / 10
+    assert sum(0 < row["redrawn/groups"] < 1 for row in found) > 1
+    assert sum(row["response_length/mean"] < 16 for row in found) > 1  # two to a row of 32
+    assert all(row["actor/grad_norm"] > 0 for row in found)
 
 
 @pytest.mark.slow
