@@ -36,7 +36,7 @@ class OptionTree(NamedTuple):
 
 
 class ForestRows(NamedTuple):
-    """Trees below each of B roots in N rows of S tokens, as `model.forest.Forest` has them."""
+    """Trees below each of B roots in N rows of S tokens, as `model.tree.Forest` has them."""
 
     tokens: Int[np.ndarray, "B N S"]
     depths: Int[np.ndarray, "B N S"]

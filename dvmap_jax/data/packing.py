@@ -18,13 +18,12 @@ class Places(NamedTuple):
 class PackedRows(NamedTuple):
     """Completions of B roots in rows of S tokens, and where in a root's rows each is found.
 
-    `segments` numbers the completions of a row from 1, 0 is padding; `offsets` counts a token's
-    place in its completion; `index` [B, M, R] counts tokens of a root's rows laid end to end.
+    Fields as in `model.tree.PackedLevel`, 0 in padding; `index` counts a root's tokens row by row.
     """
 
     tokens: Int[np.ndarray, "B N S"]
-    segments: Int[np.ndarray, "B N S"]
-    offsets: Int[np.ndarray, "B N S"]
+    depths: Int[np.ndarray, "B N S"]
+    ends: Int[np.ndarray, "B N S"]
     index: Int[np.ndarray, "B M R"]
 
 
@@ -64,14 +63,12 @@ def pack_rows(
     roots, branches, size = tokens.shape
     places = first_fit(lengths.reshape(-1, group), size)
     assert places.rows.max(initial=0, where=lengths.reshape(-1, group) > 0) < rows
-    parents = np.arange(branches) // group
-    start = (places.rows.reshape(roots, branches) + parents * rows) * size
-    start += places.starts.reshape(roots, branches)
+    row, start = (x.reshape(roots, branches) for x in places)
+    first = (row + np.arange(branches) // group * rows) * size + start
     within = np.arange(size)
     valid = within < lengths[..., None]
     shape = (roots, branches // group * rows * size)
-    index = np.minimum(start[..., None] + within, shape[1] - 1).astype(np.int32)
-    number = np.broadcast_to(np.arange(branches)[:, None] % group + 1, valid.shape)
+    index = np.minimum(first[..., None] + within, shape[1] - 1).astype(np.int32)
 
     def packed(values):
         laid = np.zeros(shape, np.int32)
@@ -79,4 +76,4 @@ def pack_rows(
         laid[root[valid], index[valid]] = np.broadcast_to(values, valid.shape)[valid]
         return laid.reshape(roots, -1, size)
 
-    return PackedRows(packed(tokens), packed(number), packed(within), index)
+    return PackedRows(packed(tokens), packed(within), packed((start + lengths)[..., None]), index)

@@ -15,9 +15,9 @@ from dvmap_jax.data.forests import (
     stack_forest,
 )
 from dvmap_jax.data.trees import TokenRows
-from dvmap_jax.model.forest import Forest, forest_logprobs
+from dvmap_jax.model.forest import forest_logprobs
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level
+from dvmap_jax.model.tree import Forest, Level
 from dvmap_jax.sharding import put_rows, read_rows
 
 

@@ -30,12 +30,14 @@ class LayerBlock(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """What stands once in a row for several branches: the place in it up to which a token is seen.
+    """Where rows hold several branches: the place in its row up to which a token is seen.
 
-    Rows hold trees depth first, so that `ends` are where a token's descendants end.
+    Rows hold trees depth first, so that `ends` are where a token's descendants end; with `paths`
+    no tree branches, so that `ends` also number them.
     """
 
     ends: Int[Array, "B N T"]
+    paths: bool = False
 
 
 class Partial(NamedTuple):
@@ -52,7 +54,7 @@ def attend(
     keys: Float[Array, "B N K T H"],
     values: Float[Array, "B N K T H"],
     context: tuple[LayerBlock, ...],
-    segments: Int[Array, "B N T"] | Reach | None = None,
+    reach: Reach | None = None,
     query_chunk: int = 0,
     attention: str = "xla",
     layout: str = "update",
@@ -61,14 +63,13 @@ def attend(
 
     M is the number of query heads, a multiple of the K key/value heads. A block of
     `context` has Ni rows, Ni dividing N: branch n reads row n // (N / Ni) of it. Scores,
-    softmax and sums are at least float32. Where rows hold several branches one after the other,
-    `segments` numbers them, and a token sees only its own; where rows hold trees, it is their
-    `Reach`. At most `query_chunk` of the T queries (0: all) are scored at a time, and scored again
+    softmax and sums are at least float32. Rows that hold several branches come with their
+    `reach`. At most `query_chunk` of the T queries (0: all) are scored at a time, and scored again
     for the gradient, so that scores of T x T never exist. Where `attention` and the devices give a
-    fused kernel (flash.py), it does the same, but for trees.
+    fused kernel (flash.py), it does the same, but for trees that branch.
     """
-    trees = isinstance(segments, Reach)
-    kernel = None if trees else pick_kernel(attention, query, segments)
+    segments = None if reach is None else reach.ends
+    kernel = pick_kernel(attention, query, segments) if reach is None or reach.paths else None
     if kernel:
         own = {"keys": keys, "values": values, "segments": segments}
         return flash_attend(kernel, query, context=context, layout=layout, **own)
@@ -83,7 +84,7 @@ def attend(
 
     def one(start, rows):
         parts = [_over_ancestor(rows, block) for block in context]
-        parts.append(_over_self(rows, own, segments, start))
+        parts.append(_over_self(rows, own, reach, start))
         return _merge(parts).astype(query.dtype)
 
     if size == T:
@@ -126,7 +127,7 @@ def _over_ancestor(query: Float[Array, "B N K G T H"], block: LayerBlock) -> Par
     return Partial(*(unfold(x) for x in part))
 
 
-def _over_self(query: Float[Array, "B N K G T H"], own: LayerBlock, segments, start) -> Partial:
+def _over_self(query: Float[Array, "B N K G T H"], own: LayerBlock, reach, start) -> Partial:
     """Queries from position `start` on over the branch's own keys up to their own position."""
     B, N, K, G, T, H = query.shape
     if own.keys.shape[3] == 1:
@@ -138,11 +139,8 @@ def _over_self(query: Float[Array, "B N K G T H"], own: LayerBlock, segments, st
     S = own.keys.shape[3]
     places = start + jnp.arange(T)[:, None]
     seen = places >= jnp.arange(S)
-    if isinstance(segments, Reach):
-        seen = (seen & (places < segments.ends[:, :, None, :S]))[:, :, None, None]
-    elif segments is not None:
-        rows = jax.lax.dynamic_slice_in_dim(segments, start, T, axis=2)
-        seen = (seen & (rows[..., None] == segments[:, :, None, :S]))[:, :, None, None]
+    if reach is not None:
+        seen = (seen & (places < reach.ends[:, :, None, :S]))[:, :, None, None]
     seen = jnp.broadcast_to(seen, (*seen.shape[:-3], G, T, S) if seen.ndim > 2 else (G, T, S))
     seen = seen.reshape(*seen.shape[:-3], G * T, S)
     part = _softmax_part(query.reshape(B, N, K, G * T, H), own, seen)

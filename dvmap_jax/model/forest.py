@@ -1,36 +1,16 @@
 """Trees below a trunk laid out in rows: one pass gives the log-probability of every token asked."""
 
 import dataclasses
-from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dvmap_jax.model.attention import Reach
 from dvmap_jax.model.totals import log_totals
 from dvmap_jax.model.transformer import Block, Transformer, lookup
-from dvmap_jax.model.tree import Level, extend_level, start_positions
+from dvmap_jax.model.tree import Forest, Level, extend_level
 from dvmap_jax.sharding import constrain, current_platform
 
 QUERIES = 24  # of a row that a CPU compares with keys at a time: its caches hold their scores
-
-
-class Forest(NamedTuple):
-    """Trees of tokens below each of B roots, depth first in N rows of S tokens.
-
-    What branches share stands once: token t is seen by those from t up to `ends` of its row.
-    `depths` counts the tokens above one up to its root. Of a root's N x S tokens the first `counts`
-    of `places` have states that predict; `targets` are the tokens predicted, each by the state
-    that `sources` names among `places`.
-    """
-
-    tokens: Int[Array, "B N S"]
-    depths: Int[Array, "B N S"]
-    ends: Int[Array, "B N S"]
-    places: Int[Array, "B P"]
-    counts: Int[Array, " B"]
-    targets: Int[Array, "B K"]
-    sources: Int[Array, "B K"]
 
 
 def forest_logprobs(
@@ -44,12 +24,8 @@ def forest_logprobs(
     context: tuple[Block, ...] = ()
     for level in levels:
         context = (*context, extend_level(model, params, level, context)[1])
-    B, N, S = forest.tokens.shape
-    starts = jnp.broadcast_to(start_positions(context, N), (B, N))
-    positions = starts[..., None] + forest.depths
-    lengths, reach = jnp.full((B, N), S), Reach(forest.ends)
-    hidden, _ = model.extend(params, forest.tokens, positions, lengths, context, reach)
-    states = _picked(hidden.reshape(B, N * S, -1), forest.places)
+    hidden, _ = extend_level(model, params, forest, context)
+    states = _picked(hidden.reshape(len(hidden), -1, hidden.shape[-1]), forest.places)
     head = model.head(params)
     how = {"chunk": model.compute.logprob_chunk, "layout": model.layout}
     totals = log_totals(states, head, forest.counts, **how)

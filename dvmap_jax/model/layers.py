@@ -150,7 +150,7 @@ class Attention(nnx.Module):
         rope: tuple[Array, Array],
         context: tuple[LayerBlock, ...],
         how: How,
-        segments: Int[Array, "B N T"] | Reach | None = None,
+        reach: Reach | None = None,
     ) -> tuple[Float[Array, "B N T D"], Float[Array, "B N K T H"], Float[Array, "B N K T H"]]:
         q = self._heads(self.q(x), self.config.num_heads, "heads", how)
         k = self._heads(self.k(x), self.config.num_kv_heads, "kv_heads", how)
@@ -164,7 +164,7 @@ class Attention(nnx.Module):
             keys=k,
             values=v,
             context=context,
-            segments=segments,
+            reach=reach,
             query_chunk=how.query_chunk,
             attention=how.attention,
             layout=how.layout,
@@ -202,10 +202,10 @@ class Layer(nnx.Module):
         self.mlp_norm = RMSNorm(config.width, epsilon=config.norm_epsilon, rngs=rngs)
         self.mlp = GatedMLP(config, rngs=rngs)
 
-    def __call__(self, x, rope, context, how: How, segments=None):
+    def __call__(self, x, rope, context, how: How, reach=None):
         inner, stream = (("batch", None, None, last) for last in (None, "residual"))
         normed = constrain(self.attention_norm(x), inner, how.layout)
-        mixed, keys, values = self.attention(normed, rope, context, how, segments)
+        mixed, keys, values = self.attention(normed, rope, context, how, reach)
         x = x + constrain(mixed, stream, how.layout)
         normed = constrain(self.mlp_norm(x), inner, how.layout)
         return x + constrain(self.mlp(normed, how.layout), stream, how.layout), keys, values

@@ -127,14 +127,13 @@ class Transformer:
         positions: Int[Array, "B N T"],
         lengths: Int[Array, "B N"],
         context: tuple[Block, ...] = (),
-        segments: Int[Array, "B N T"] | Reach | None = None,
+        reach: Reach | None = None,
     ) -> tuple[Float[Array, "B N T D"], Block]:
         """Hidden states (after the last norm) of new tokens and their own block.
 
         `context` holds the ancestors' blocks, [B, Ni] rows each with Ni dividing N; a
         branch sees their valid tokens and, causally, its own. Tokens beyond `lengths`
-        give numbers that mean nothing. `segments` numbers the branches that share a row; a
-        token sees those of its own number alone. Where rows hold trees, it is their `Reach`.
+        give numbers that mean nothing. Rows that hold several branches come with their `reach`.
         """
         rope = rope_angles(positions, frequencies_of(self.config))
         how = How(self.layout, self.compute.attention_chunk, self.compute.attention)
@@ -147,7 +146,7 @@ class Transformer:
             )
             weights = constrain_tree(self.working(layer_params), self._layer_axes, self.layout)
             layer = nnx.merge(self._layer, nnx.State(weights))
-            x, keys, values = layer(x, rope, blocks, how, segments)
+            x, keys, values = layer(x, rope, blocks, how, reach)
             return x, (keys, values)
 
         x = self._looked_up(params, tokens)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from dvmap_jax.model.attention import Reach
 from dvmap_jax.model.logprobs import token_logprobs
 from dvmap_jax.model.transformer import Block, Transformer
 
@@ -18,16 +19,36 @@ class Level(NamedTuple):
 
 
 class PackedLevel(NamedTuple):
-    """Branches several to a row: N rows of S tokens hold the M branches of each of B roots.
+    """Branches several to a row: a forest of paths below each of B roots, its rows as `Forest`'s.
 
-    `segments` numbers the branches of a row, 0 is padding; `offsets` is the place of a token in
-    its branch; `index` says where the tokens of a branch are in the root's N x S.
+    `index` says where the tokens of each of a root's M branches are in its N x S.
     """
 
     tokens: Int[Array, "B N S"]
-    segments: Int[Array, "B N S"]
-    offsets: Int[Array, "B N S"]
+    depths: Int[Array, "B N S"]
+    ends: Int[Array, "B N S"]
     index: Int[Array, "B M R"]
+
+
+class Forest(NamedTuple):
+    """Trees of tokens below each of B roots, depth first in N rows of S tokens.
+
+    What branches share stands once: token t is seen by those from t up to `ends` of its row.
+    `depths` counts the tokens above one up to its root. Of a root's N x S tokens the first `counts`
+    of `places` have states that predict; `targets` are the tokens predicted, each by the state
+    that `sources` names among `places`.
+    """
+
+    tokens: Int[Array, "B N S"]
+    depths: Int[Array, "B N S"]
+    ends: Int[Array, "B N S"]
+    places: Int[Array, "B P"]
+    counts: Int[Array, " B"]
+    targets: Int[Array, "B K"]
+    sources: Int[Array, "B K"]
+
+
+AnyLevel = Level | PackedLevel | Forest
 
 
 @struct.dataclass
@@ -46,16 +67,17 @@ def start_positions(context: tuple[Block, ...], branches: int) -> Int[Array, "B 
     return starts
 
 
-def extend_level(
-    model: Transformer, params: dict, level: Level | PackedLevel, context: tuple[Block, ...]
-):
+def extend_level(model: Transformer, params: dict, level: AnyLevel, context: tuple[Block, ...]):
     """`Transformer.extend` with the positions that follow from the ancestors' lengths."""
-    tokens, packed = level.tokens, isinstance(level, PackedLevel)
-    B, N, S = tokens.shape
-    lengths = jnp.full((B, N), S) if packed else level.lengths
-    segments, offsets = (level.segments, level.offsets) if packed else (None, jnp.arange(S))
+    B, N, S = level.tokens.shape
+    if isinstance(level, PackedLevel | Forest):
+        reach = Reach(level.ends, paths=isinstance(level, PackedLevel))
+        depths, lengths = level.depths, jnp.full((B, N), S)
+    else:
+        depths, lengths, reach = jnp.arange(S), level.lengths, None
     starts = jnp.broadcast_to(start_positions(context, N), (B, N))
-    return model.extend(params, tokens, starts[..., None] + offsets, lengths, context, segments)
+    positions = starts[..., None] + depths
+    return model.extend(params, level.tokens, positions, lengths, context, reach)
 
 
 def prefill(model: Transformer, params: dict, levels: tuple[Level, ...]) -> Prefix:
@@ -90,7 +112,7 @@ def branch_logprobs(
     predictors = jnp.concatenate([first, hidden[:, :, :-1]], axis=2)
     packed = isinstance(branches, PackedLevel)
     if packed:
-        predictors = jnp.where(branches.offsets[..., None] == 0, first, predictors)
+        predictors = jnp.where(branches.depths[..., None] == 0, first, predictors)
     found = token_logprobs(
         predictors,
         model.head(params),

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from dvmap_jax.model.forest import Forest
-from dvmap_jax.model.tree import Level
+from dvmap_jax.model.tree import Forest, Level
 
 WEIGHTS = ("alike", "respondents")
 

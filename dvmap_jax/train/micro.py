@@ -4,18 +4,17 @@ from collections.abc import Sequence
 
 import jax
 
-from dvmap_jax.model.forest import Forest
-from dvmap_jax.model.tree import Level, PackedLevel
+from dvmap_jax.model.tree import AnyLevel
 from dvmap_jax.train.state import OptimizerConfig
 
 
-def tree_tokens(levels: Sequence[Level | PackedLevel | Forest]) -> int:
+def tree_tokens(levels: Sequence[AnyLevel]) -> int:
     """Tokens of one root's tree, padding included."""
     return sum(level.tokens.shape[1] * level.tokens.shape[2] for level in levels)
 
 
 def roots_at_a_time(
-    config: OptimizerConfig, roots: int, *, tree: Sequence[Level | PackedLevel | Forest], parts: int
+    config: OptimizerConfig, roots: int, *, tree: Sequence[AnyLevel], parts: int
 ) -> int:
     """Roots of a micro-batch of an update of so many, which are divided into `parts`.
 

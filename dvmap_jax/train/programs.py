@@ -17,10 +17,9 @@ from dvmap_jax.evaluation.evaluator import generation_sampling
 from dvmap_jax.evaluation.scoring import option_scorer
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.decode import make_decoder
-from dvmap_jax.model.forest import Forest
 from dvmap_jax.model.sampling import SamplingConfig
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level, PackedLevel
+from dvmap_jax.model.tree import Forest, Level, PackedLevel
 from dvmap_jax.rl.distribution import OptionsBatch
 from dvmap_jax.rl.rollouts import BranchBatch, RolloutBatch
 from dvmap_jax.sharding import divided_into, replicated, row_sharding, rows_on_mesh

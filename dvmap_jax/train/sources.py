@@ -11,9 +11,8 @@ from dvmap_jax.data.batches import PromptBatch, PromptStream
 from dvmap_jax.data.questions import QuestionBatch, QuestionStream
 from dvmap_jax.data.tokenizer import Tokenizer
 from dvmap_jax.data.trees import bucket
-from dvmap_jax.model.forest import Forest
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level, PackedLevel, branch_logprobs
+from dvmap_jax.model.tree import AnyLevel, Forest, Level, PackedLevel, branch_logprobs
 from dvmap_jax.rl.distribution import OptionsBatch
 from dvmap_jax.rl.rollouts import Rollouts, RolloutSampler, Sweeps, labelled_rollouts
 from dvmap_jax.sharding import (
@@ -157,7 +156,7 @@ def packed_name(name: str, rows: int) -> str:
     return f"{name}, {rows} rows a prompt" if rows else name
 
 
-def packed_rows(levels: tuple[Level, ...], branches: Level | PackedLevel | Forest) -> int:
+def packed_rows(levels: tuple[Level, ...], branches: AnyLevel) -> int:
     """Rows that the branches of a prompt are packed into, 0 where they are not."""
     if not isinstance(branches, PackedLevel):
         return 0

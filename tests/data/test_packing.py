@@ -21,15 +21,15 @@ def test_packed_tokens_are_those_of_their_branches(seed):
     used = int(first_fit(lengths.reshape(-1, group), size).rows.max()) + 1
     packed = pack_rows(tokens, lengths, group=group, rows=used)
     assert packed.tokens.shape == (roots, parents * used, size)
-    assert (packed.segments > 0).sum() == lengths.sum()
-    assert (packed.tokens[packed.segments == 0] == 0).all()
+    assert (packed.ends > 0).sum() == lengths.sum()
+    assert (packed.tokens[packed.ends == 0] == 0).all()
     for root, branch in np.ndindex(lengths.shape):
         index = packed.index[root, branch, : lengths[root, branch]]
         ours = tokens[root, branch, : len(index)]
         np.testing.assert_array_equal(packed.tokens[root].reshape(-1)[index], ours)
-        np.testing.assert_array_equal(packed.offsets[root].reshape(-1)[index], range(len(index)))
-        segments = packed.segments[root].reshape(-1)[index]
-        assert (segments == branch % group + 1).all()
+        np.testing.assert_array_equal(packed.depths[root].reshape(-1)[index], range(len(index)))
+        ends = packed.ends[root].reshape(-1)[index]
+        assert (ends == (index % size)[-1:] + 1).all()
         assert (index // size // used == branch // group).all()  # below its own parent
         assert len(set(index // size)) <= 1
 

@@ -1,5 +1,6 @@
 """Fused attention, interpreted on a CPU, against XLA's products: results and every slope."""
 
+import functools
 import importlib.util
 import json
 import pathlib
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from processes import run_alone
 
-from dvmap_jax.model.attention import LayerBlock, attend
+from dvmap_jax.model.attention import LayerBlock, Reach, attend
 from dvmap_jax.model.config import ComputeConfig, ModelConfig
 from dvmap_jax.model.flash import flash_attend, pick_kernel
 from dvmap_jax.model.kernels import SPLASH, splash_kernel
@@ -27,8 +28,8 @@ def arrays(rng, *shapes):
     return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
 
 
-def tree(*, levels, size, heads=4, kv_heads=2, branches=4, segmented=False):
-    """Queries, own keys and values, contexts and segments: two roots, ragged, one part empty."""
+def tree(*, levels, size, heads=4, kv_heads=2, branches=4, packed=False):
+    """Queries, own keys and values, contexts and reach: two roots, ragged, one part empty."""
     rng = np.random.default_rng(levels)
     own = (2, branches, kv_heads, size, HEAD)
     query, keys, values = arrays(rng, (2, branches, size, heads, HEAD), own, own)
@@ -38,11 +39,12 @@ def tree(*, levels, size, heads=4, kv_heads=2, branches=4, segmented=False):
         lengths = rng.integers(1, length + 1, (2, rows))
         lengths[1, 0] = 0 if rows == 2 or levels == 1 else length
         context.append(LayerBlock(*arrays(rng, shape, shape), jnp.asarray(lengths)))
-    segments = jnp.sort(jnp.asarray(rng.integers(0, 3, (2, branches, size))), axis=-1)
-    return query, keys, values, tuple(context), segments if segmented else None
+    numbers = np.sort(rng.integers(0, 3, (2, branches, size)), axis=-1)
+    ends = jnp.asarray((numbers[..., None, :] <= numbers[..., None]).sum(axis=-1))
+    return query, keys, values, tuple(context), Reach(ends, paths=True) if packed else None
 
 
-def outcome(function, inputs, segments):
+def outcome(function, inputs, reach):
     """What comes out and the slopes of a weighted sum of it in all that went in."""
     query, keys, values, context = inputs
     stacks = [(block.keys, block.values) for block in context]
@@ -52,7 +54,7 @@ def outcome(function, inputs, segments):
         blocks = tuple(
             LayerBlock(*stack, block.lengths) for stack, block in zip(stacks, context, strict=True)
         )
-        own = {"keys": keys, "values": values, "segments": segments}
+        own = {"keys": keys, "values": values, "reach": reach}
         out = function(query, context=blocks, **own)
         return (out * weights).sum(), out
 
@@ -60,8 +62,8 @@ def outcome(function, inputs, segments):
     return jax.tree.leaves(jax.jit(slopes)(query, keys, values, stacks))
 
 
-def interpreted(query, **inputs):
-    return flash_attend(INTERPRETED, query, **inputs)
+def interpreted(query, *, reach, **inputs):
+    return flash_attend(INTERPRETED, query, segments=reach and reach.ends, **inputs)
 
 
 @pytest.mark.parametrize(
@@ -69,19 +71,29 @@ def interpreted(query, **inputs):
     [
         {"levels": 0, "size": 128},
         {"levels": 1, "size": 128, "heads": 2},
-        {"levels": 1, "size": 192, "branches": 3, "segmented": True},
+        {"levels": 1, "size": 192, "branches": 3, "packed": True},
         {"levels": 2, "size": 128, "kv_heads": 1},
-        {"levels": 2, "size": 32, "segmented": True},
+        {"levels": 2, "size": 32, "packed": True},
     ],
     ids=str,
 )
 def test_fused_attention_is_attention_in_value_and_slope(case):
-    *inputs, segments = tree(**case)
-    ours = outcome(interpreted, inputs, segments)
-    theirs = outcome(attend, inputs, segments)
+    *inputs, reach = tree(**case)
+    ours = outcome(interpreted, inputs, reach)
+    theirs = outcome(attend, inputs, reach)
     assert len(ours) == 4 + 2 * case["levels"]
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=CLOSE * max(1, jnp.abs(other).max()))
+
+
+def test_trees_that_branch_are_left_to_products(monkeypatch):
+    on(monkeypatch, "tpu")
+    monkeypatch.setattr("dvmap_jax.model.flash.SPLASH", INTERPRETED)
+    query, keys, values, context, reach = tree(levels=1, size=128, packed=True)
+    own = {"keys": keys, "values": values, "context": context, "attention": "splash"}
+    for paths in (True, False):
+        given = functools.partial(attend, **own, reach=reach._replace(paths=paths))
+        assert ("splash" in str(jax.make_jaxpr(given)(query))) == paths
 
 
 def test_a_mesh_changes_no_slope():

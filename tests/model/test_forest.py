@@ -12,10 +12,10 @@ import scipy.special
 from dvmap_jax.data.forests import fitting_shape, make_root, stack_forest
 from dvmap_jax.model import totals
 from dvmap_jax.model.config import ComputeConfig, ModelConfig
-from dvmap_jax.model.forest import Forest, forest_logprobs
+from dvmap_jax.model.forest import forest_logprobs
 from dvmap_jax.model.totals import TILE, log_totals
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level
+from dvmap_jax.model.tree import Forest, Level
 
 CONFIG = ModelConfig(
     vocab_size=1100, width=32, mlp_width=48, num_layers=2, head_dim=8, initializer_range=0.2

@@ -13,9 +13,8 @@ import numpy as np
 from dvmap_jax.config import RunConfig
 from dvmap_jax.data.forests import fitting_shape, make_root, stack_forest
 from dvmap_jax.model.config import ComputeConfig, ModelConfig
-from dvmap_jax.model.forest import Forest
 from dvmap_jax.model.transformer import Transformer
-from dvmap_jax.model.tree import Level
+from dvmap_jax.model.tree import Forest, Level
 from dvmap_jax.rl.distribution import DistributionConfig, OptionsBatch
 from dvmap_jax.sharding import MeshConfig, make_mesh, put_own_rows
 from dvmap_jax.train.placement import first_state, placed_state, shardings_of, update_of
