@@ -72,9 +72,9 @@ def test_a_size_that_varies_is_seen_as_a_compilation(events, tmp_path, monkeypat
     sizes = itertools.cycle([(0, 256), (0, 384)])
     batch = PromptStream._batch
 
-    def varying(self, indices):
+    def varying(self, units, epochs):
         self._sizes = next(sizes)
-        return batch(self, indices)
+        return batch(self, units, epochs)
 
     monkeypatch.setattr(PromptStream, "_batch", varying)
     evaluation = dataclasses.replace(TINY_RUN.evaluation, modes=("score",))
