@@ -1,8 +1,7 @@
 """Builds a corpus: `build_corpus.py --survey=FILE.csv|synthetic --output=DIR [--rule=consensus]`.
 
-The survey is a csv file of World Values Survey wave 7 (also .csv.gz or .zip), any other with a
-codebook of its own (`--codebook=FILE.json`), several of them separated by commas, or an invented
-one, left in `DIR_survey`. `--compare=OLD_DIR` says what moved since an older build.
+The survey is a csv file of World Values Survey wave 7 (also .csv.gz or .zip), another one with its
+`--codebook=FILE.json`, several (commas between), or invented and left in `DIR_survey`.
 """
 
 import json
@@ -26,7 +25,7 @@ from dvmap_jax.survey.waves import joined_codebook, read_surveys
 SURVEY = flags.DEFINE_list("survey", None, "The survey's files.", required=True)
 OUTPUT = flags.DEFINE(FolderParser(), "output", None, "Folder of the corpus.", required=True)
 CODEBOOK = flags.DEFINE_list("codebook", [], "Codebooks, one or one a file; default wave 7's.")
-COMPARE = flags.DEFINE_string("compare", "", "Folder of an older corpus.")
+COMPARE = flags.DEFINE_string("compare", "", "An older corpus: says what moved since then.")
 QUESTION_IDS = flags.DEFINE_list("questions", [], "Question ids, or all; default the released 16.")
 RESPONDENTS = flags.DEFINE_integer("respondents", 20_000, "Of the synthetic survey.")
 
@@ -61,8 +60,7 @@ def main() -> None:
         people = {"num_respondents": RESPONDENTS.value, "seed": flags.FLAGS.seed}
         paths = [write_synthetic_survey(output.with_name(f"{output.name}_survey"), **people)]
     codebooks = [read_codebook(pathlib.Path(name)) for name in CODEBOOK.value] or [wave7()]
-    kinds = record_from_flags(RuleConfig), record_from_flags(BenchmarkConfig)
-    config = BuildConfig(*kinds, prompts=PROMPTS.value)
+    config = BuildConfig(*map(record_from_flags, (RuleConfig, BenchmarkConfig)), PROMPTS.value)
     choice = record_from_flags(ReadConfig)
     with moving_bar("reading", "B") as progress:
         questions = chosen_questions(joined_codebook(codebooks))

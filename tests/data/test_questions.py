@@ -149,14 +149,14 @@ def test_a_restored_position_goes_on_where_it_was(tokenizer):
 
 
 def test_processes_together_see_the_global_batches(tokenizer):
-    config = dataclasses.replace(CONFIG, batch_size=6, rewordings=True)
-    whole = QuestionStream(EXAMPLES, tokenizer, config)
-    parts = [QuestionStream(EXAMPLES, tokenizer, config, own=own) for own in ([4, 0], [1, 2, 3, 5])]
-    back = np.argsort([4, 0, 1, 2, 3, 5])
-    for _ in range(5):
+    config = dataclasses.replace(CONFIG, batch_size=7, rewordings=True)  # over epochs' ends
+    whole, owned = QuestionStream(EXAMPLES, tokenizer, config), ([4, 0], [1, 2, 3, 6, 5])
+    parts = [QuestionStream(EXAMPLES, tokenizer, config, own=own) for own in owned]
+    back = np.argsort([*owned[0], *owned[1]])
+    for _ in range(8):
         expected, found = next(whole), [vars(next(part)) for part in parts]
         for one in found:
-            assert one.pop("num_roots") == expected.num_roots == 6
+            assert one.pop("num_roots") == expected.num_roots == 7
         joined = jax.tree.map(lambda *rows: np.concatenate(rows)[back], *found)
         assert_equal(expected, dataclasses.replace(expected, **joined))
 
@@ -237,7 +237,7 @@ def test_overlong_prompts_are_refused_by_name_or_skipped_and_counted(tokenizer):
         QuestionStream(EXAMPLES, tokenizer, short)
 
 
-@pytest.mark.parametrize("smaller", [{"rows": 1}, {"size": 48}, {"targets": 64}])
+@pytest.mark.parametrize("smaller", [{"rows": 1}, {"size": 80, "rows": 5}, {"targets": 64}])
 def test_questions_for_which_there_is_no_room_are_left_out_and_counted(tokenizer, smaller):
     stream = QuestionStream(EXAMPLES, tokenizer, CONFIG)
     forest = dataclasses.replace(stream.shapes.forest, **smaller)
