@@ -1,5 +1,6 @@
 """The stream of prompt batches: examples in, trees of tokens in one global seeded order out."""
 
+import abc
 import dataclasses
 import logging
 from array import array
@@ -122,7 +123,7 @@ def archetype_units(examples: Sequence[Example], questions: int) -> Units:
     return units
 
 
-class ShuffledStream:
+class ShuffledStream(abc.ABC):
     """An endless iterator of batches of units, in one global order that is new every epoch."""
 
     def __init__(self, number: int, config: DataConfig):
@@ -152,9 +153,9 @@ class ShuffledStream:
         """Continues from a position that `state` returned."""
         self._iterator.set_state(state)
 
+    @abc.abstractmethod
     def _batch(self, units: np.ndarray, epochs: np.ndarray):
         """This process's rows of one global batch of units, each in its epoch."""
-        raise NotImplementedError
 
 
 class PromptStream(ShuffledStream):
