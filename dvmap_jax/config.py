@@ -34,8 +34,8 @@ class RunConfig:
     The objective "distribution" learns the shares of people's answers, "sft" imitates the most
     frequent one, "grpo" learns from rewards of its own completions. The warm start has one of the
     first two, takes `warm_start_questions` of an archetype together (0: `data.questions`), and
-    comes before the first step. A run stops early where `early_stopping` evaluations in a row did
-    not better `checkpoints.best_metric` (0: never).
+    comes before the first step. A run stops early where `early_stopping` evaluations in a row were
+    worse than the best by `checkpoints.best_metric` (0: never).
     `model` gives the sizes where the weights are random; otherwise they come with the weights.
     `preflight` waits until every program is compiled before the first step, so that a run that
     does not fit its devices stops at once: "auto" does so on all devices but CPUs.

@@ -147,7 +147,8 @@ def _tiled_slopes(hidden, head, totals, slopes, of_head, layout):
 
     number, rest = divmod(len(head), TILE)
     found = jnp.zeros_like(rows), of_head
-    found = jax.lax.fori_loop(0, number, lambda tile, found: step(tile * TILE, found), found)
+    if number:  # a loop of none would still be traced, on a head that has no whole tile
+        found = jax.lax.fori_loop(0, number, lambda tile, found: step(tile * TILE, found), found)
     if rest:
         found = step(number * TILE, found, rest)
     return found[0].reshape(hidden.shape), found[1]

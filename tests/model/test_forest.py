@@ -101,6 +101,25 @@ def test_totals_of_all_logits_at_once_are_the_same(monkeypatch):
     np.testing.assert_allclose(log_totals(hidden, head, jnp.array([5, 5])), tiled, rtol=1e-6)
 
 
+@pytest.mark.parametrize("tiled", [True, False])
+@pytest.mark.parametrize("size", [100, TILE, 3 * TILE + 1])
+def test_slopes_of_totals_are_those_of_all_logits_at_once(monkeypatch, size, tiled):
+    monkeypatch.setattr(totals, "_fits_tiles", lambda layout: tiled)
+    hidden = jax.random.normal(jax.random.key(0), (2, 7, 16))
+    head = jax.random.normal(jax.random.key(1), (size, 16))
+    weights = jax.random.normal(jax.random.key(2), (2, 7))
+
+    def ours(hidden, head):
+        return (log_totals(hidden, head, jnp.array([7, 7]), chunk=6) * weights).sum()
+
+    def plain(hidden, head):
+        return (jax.nn.logsumexp(hidden @ head.T, axis=-1) * weights).sum()
+
+    found, due = (jax.grad(f, argnums=(0, 1))(hidden, head) for f in (ours, plain))
+    for one, other in zip(found, due, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_positions_beyond_the_counts_are_not_computed():
     hidden = jnp.ones((2, 12, 16))
     found = log_totals(hidden, jnp.ones((700, 16)), jnp.array([1, 3]), chunk=8)
