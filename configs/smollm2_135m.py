@@ -6,7 +6,7 @@ Needs weights/SmolLM2-135M-Instruct.Q4_1.gguf and, with `--config.corpus.path`, 
 any machine with 8 GB.
 """
 
-from dvmap_jax.config import RunConfig, config_dict
+from dvmap_jax.config import RunConfig, aimed_at_shares, config_dict
 
 
 def get_config():
@@ -26,11 +26,7 @@ def get_config():
     config.optimizer.warmup_steps = 10
     config.optimizer.decay_steps = config.num_steps
     config.optimizer.average_decay = 0.9
-    config.rewards.kind = "quadratic"
-    config.grpo.normalize_by_std = False
     config.evaluation.max_examples = 256
     config.evaluation.questions = 8
     config.evaluation.batch_size = 4
-    config.checkpoints.best_metric = "eval/score/nll"
-    config.checkpoints.best_mode = "min"
-    return config
+    return aimed_at_shares(config)

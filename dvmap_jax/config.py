@@ -156,6 +156,15 @@ def config_dict(record: Any) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(to_mapping(record)).lock()
 
 
+def aimed_at_shares(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config with a reward, and a choice of the best step, that people's shares are best by."""
+    config.rewards.kind = "quadratic"
+    config.grpo.normalize_by_std = False
+    config.checkpoints.best_metric = "eval/score/nll"
+    config.checkpoints.best_mode = "min"
+    return config
+
+
 def distribution_dict(weights: str, preset: str, *, decoded: int) -> ml_collections.ConfigDict:
     """A pretrained model that learns people's shares, on the mesh of `paper_dict`.
 
@@ -170,16 +179,12 @@ def distribution_dict(weights: str, preset: str, *, decoded: int) -> ml_collecti
     config.data.attribute_dropout = 0.1
     config.data.option_order = "random"
     config.data.rewordings = True
-    config.rewards.kind = "quadratic"
-    config.grpo.normalize_by_std = False
     config.optimizer.learning_rate = 1e-5
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 20
     config.optimizer.decay_steps = config.num_steps
     config.optimizer.average_decay = 0.99
-    config.checkpoints.best_metric = "eval/score/nll"
-    config.checkpoints.best_mode = "min"
-    return config
+    return aimed_at_shares(config)
 
 
 def paper_dict(weights: str, preset: str, *, decoded: int) -> ml_collections.ConfigDict:
@@ -242,17 +247,13 @@ def scratch_dict(tokenizer: str, *, vocab_size: int) -> ml_collections.ConfigDic
     config.model.initializer_range = 0.08
     config.compute.remat = "none"
     config.sampling.max_tokens = 16
-    config.rewards.kind = "quadratic"
     config.grpo.group_size = 8
-    config.grpo.normalize_by_std = False
     config.grpo.kl_coef = 0.0
     config.optimizer.learning_rate = 5e-5
     config.optimizer.warmup_steps = 10
     config.optimizer.b2 = 0.98
     config.optimizer.average_decay = 0.98
-    config.checkpoints.best_metric = "eval/score/nll"
-    config.checkpoints.best_mode = "min"
-    return config
+    return aimed_at_shares(config)
 
 
 def people_dict(corpus: str) -> ml_collections.ConfigDict:

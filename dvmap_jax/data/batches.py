@@ -126,8 +126,9 @@ def archetype_units(examples: Sequence[Example], questions: int) -> Units:
 class ShuffledStream(abc.ABC):
     """An endless iterator of batches of units, in one global order that is new every epoch."""
 
-    def __init__(self, number: int, config: DataConfig):
-        """`number` units there are."""
+    def __init__(self, number: int, config: DataConfig, own: Int[np.ndarray, " b"] | None):
+        """`number` units there are; `own` are the rows of a batch to compute, all where None."""
+        self._own = np.arange(config.batch_size) if own is None else np.asarray(own)
 
         def batch(places: np.ndarray):
             epochs, units = np.divmod(places, number)
@@ -177,13 +178,12 @@ class PromptStream(ShuffledStream):
         Raises ValueError where a prompt is over-long (`overlong="error"`) or where none remains.
         """
         self.examples, self.tokenizer, self.config = examples, tokenizer, config
-        self._own = np.arange(config.batch_size) if own is None else np.asarray(own)
         share = config.batch_by == "archetype"
         units = archetype_units(examples, config.questions) if share else _singles(examples)
         self.units, (trunk, branch), self.num_skipped = self._measure(units)
         self._branches = max(len(unit) for unit in self.units)
         self._sizes = (bucket(trunk) if share else 0, bucket(branch))
-        super().__init__(len(self.units), config)
+        super().__init__(len(self.units), config, own)
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -204,25 +204,14 @@ class PromptStream(ShuffledStream):
                 if fitting:
                     kept.append(fitting)
                     sizes = np.maximum(sizes, self._sizes_of(self._tree(fitting.values())))
-        if not kept:
-            raise ValueError(
-                f"none of {skipped} prompts has at most {self.config.max_prompt_length} tokens; "
-                "raise data.max_prompt_length"
-            )
-        if skipped:
-            logging.warning("%d over-long prompts are skipped (data.overlong='skip')", skipped)
+        tell_skipped(len(kept), skipped, limit=self.config.max_prompt_length)
         return kept, sizes, skipped
 
     def _fitting(self, rows: dict[int, list[int]]) -> dict[int, list[int]]:
         limit = self.config.max_prompt_length
         for index, row in rows.items():
             if len(row) > limit and self.config.overlong == "error":
-                example = self.examples[index]
-                raise ValueError(
-                    f"example {index} ({example.question_id}, {example.country}) has a prompt of "
-                    f"{len(row)} tokens, over data.max_prompt_length = {limit}; raise it or set "
-                    "data.overlong='skip'"
-                )
+                raise overlong_error(self.examples, index, tokens=len(row), limit=limit)
         return {index: row for index, row in rows.items() if len(row) <= limit}
 
     def _tokens(self, indices: Sequence[int]) -> list[list[int]]:
@@ -247,6 +236,27 @@ class PromptStream(ShuffledStream):
         rows = rows.reshape(len(units), self._branches)[self._own]
         levels = stack_trees(trees, branches=self._branches, sizes=self._sizes)
         return PromptBatch(levels, tuple(examples), rows, len(units))
+
+
+def overlong_error(
+    examples: Sequence[Example], index: int, *, tokens: int, limit: int
+) -> ValueError:
+    """What is to be said of an example whose prompt has more tokens than it may."""
+    example = examples[index]
+    return ValueError(
+        f"example {index} ({example.question_id}, {example.country}) has a prompt of {tokens} "
+        f"tokens, over data.max_prompt_length = {limit}; raise it or set data.overlong='skip'"
+    )
+
+
+def tell_skipped(kept: int, skipped: int, *, limit: int) -> None:
+    """Warns of over-long prompts that are skipped; ValueError where nothing else is left."""
+    if not kept:
+        raise ValueError(
+            f"none of {skipped} prompts has at most {limit} tokens; raise data.max_prompt_length"
+        )
+    if skipped:
+        logging.warning("%d over-long prompts are skipped (data.overlong='skip')", skipped)
 
 
 def _singles(examples: Sequence[Example]) -> Units:

@@ -36,10 +36,10 @@ class PromptParts:
         self._before, _, self._after = rendered.partition(MARK)
         self._system_prompt = system_prompt
         person, question = samples[0]
-        first, whole = self._encoded(self._beginning(person)), self._whole(person, question)
+        self._anchor = self._beginning(person)
+        first, whole = self._encoded(self._anchor), self._whole(person, question)
         self._start = common_prefix([[*first, -1], [*whole, -2]])
         self._dropped = len(first) - self._start
-        self._anchor = self._beginning(person)
         self.question = functools.lru_cache(REMEMBERED)(self._question)
         self._in_parts = all(self._fits(*sample) for sample in samples)
         if not self._in_parts:

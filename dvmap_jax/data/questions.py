@@ -1,13 +1,12 @@
 """The stream of archetypes and their questions: examples in, options as forests with shares out."""
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from dvmap_jax.data.batches import DataConfig, ShuffledStream
+from dvmap_jax.data.batches import DataConfig, ShuffledStream, overlong_error, tell_skipped
 from dvmap_jax.data.forests import (
     STEP,
     ForestRows,
@@ -90,7 +89,6 @@ class QuestionStream(ShuffledStream):
                 "objective 'distribution' makes its own: use 'answer' or 'reasoning'"
             )
         self._table, self._config = as_table(examples), config
-        self._own = np.arange(config.batch_size) if own is None else np.asarray(own)
         self._options = _option_tokens(self._table, tokenizer, config)
         other = rewordings(config.template) if config.rewordings else ()
         self._parts = {
@@ -107,7 +105,7 @@ class QuestionStream(ShuffledStream):
         self._units = np.repeat(np.arange(len(counts)), counts)
         self._firsts = np.cumsum(counts) - counts
         self.shapes = self._measured()
-        super().__init__(len(self._units), config)
+        super().__init__(len(self._units), config, own)
 
     def _fitting_archetypes(self) -> tuple[list[np.ndarray], int]:
         """Rows of each archetype whose prompts fit, and the number of those left out."""
@@ -121,20 +119,10 @@ class QuestionStream(ShuffledStream):
         long = beginnings[codes] + ends > limit
         if long.any() and self._config.overlong == "error":
             row = int(np.argmax(long))
-            example = self._table[row]
-            raise ValueError(
-                f"example {row} ({example.question_id}, {example.country}) has a prompt of "
-                f"{beginnings[codes[row]] + ends[row]} tokens, over data.max_prompt_length = "
-                f"{limit}; raise it or set data.overlong='skip'"
-            )
+            tokens = beginnings[codes[row]] + ends[row]
+            raise overlong_error(self._table, row, tokens=tokens, limit=limit)
         rows = np.flatnonzero(~long)
-        if not len(rows):
-            raise ValueError(
-                f"none of {len(long)} prompts has at most {limit} tokens; "
-                "raise data.max_prompt_length"
-            )
-        if long.any():
-            logging.warning("%d over-long prompts are skipped (data.overlong='skip')", long.sum())
+        tell_skipped(len(rows), int(long.sum()), limit=limit)
         order = rows[np.argsort(codes[rows], kind="stable")]
         borders = np.flatnonzero(np.diff(codes[order])) + 1
         return np.split(order, borders), int(long.sum())
