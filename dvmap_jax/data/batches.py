@@ -26,8 +26,8 @@ class DataConfig:
     up to `questions` questions of an archetype together so that their prefix is shared.
     The objective "distribution" always takes archetypes, and is alone in changing what is asked
     from one time to the next: each attribute becomes "Not Answered" with the chance
-    `attribute_dropout`, options stand in an order drawn anew (`option_order="random"`), and the
-    template is one of its family's at random (`rewordings`).
+    `attribute_dropout` (1: nobody in particular is asked), options stand in an order drawn anew
+    (`option_order="random"`), and the template is one of its family's at random (`rewordings`).
     """
 
     template: str = "reasoning"
@@ -58,10 +58,9 @@ class DataConfig:
         for name in ("batch_size", "questions", "max_prompt_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name} is {getattr(self, name)}; it must be at least 1")
-        if not 0 <= self.attribute_dropout < 1:
+        if not 0 <= self.attribute_dropout <= 1:
             raise ValueError(
-                f"data.attribute_dropout is {self.attribute_dropout}; it must be at least 0 and "
-                "below 1"
+                f"data.attribute_dropout is {self.attribute_dropout}; it must be between 0 and 1"
             )
 
 

@@ -188,6 +188,13 @@ def test_attributes_are_left_out_as_often_as_asked_and_answers_stay(tokenizer):
     assert np.abs(shares - 0.25).max() < 0.085 and len(np.unique(missing, axis=0)) > 8
 
 
+def test_a_dropout_of_one_asks_nobody_in_particular(tokenizer):
+    config = dataclasses.replace(CONFIG, attribute_dropout=1)
+    batch = next(QuestionStream(EXAMPLES, tokenizer, config))
+    texts = [tokenizer.decode(prompt_of(batch, b, q)) for b, q, _ in asked(batch)]
+    assert texts and all("\nYou are a person.\n" in text for text in texts)
+
+
 def test_options_are_listed_in_many_orders_and_answers_keep_the_codebooks(tokenizer):
     config = dataclasses.replace(CONFIG, option_order="random")
     stream = QuestionStream(EXAMPLES, tokenizer, config)
