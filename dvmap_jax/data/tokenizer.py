@@ -84,21 +84,25 @@ class Tokenizer:
         return cls(backend, files, source=path)
 
     @classmethod
-    def train(cls, texts: Sequence[str], vocab_size: int) -> "Tokenizer":
+    def train(
+        cls, texts: Sequence[str], vocab_size: int, *, whole: Sequence[str] = ()
+    ) -> "Tokenizer":
         """A byte-level BPE of at most `vocab_size` tokens with a ChatML template.
 
-        The same texts give the same tokenizer. Digits are single tokens.
+        The same texts give the same tokenizer. Digits are single tokens, and so is each of
+        `whole`, which are counted in `vocab_size`.
         """
         specials = [END_OF_TEXT, TURN_START, TURN_END]
         alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-        if vocab_size < len(specials) + len(alphabet):
+        least = len(specials) + len(whole) + len(alphabet)
+        if vocab_size < least:
             raise ValueError(
-                f"a tokenizer of {vocab_size} tokens is too small; the bytes and special tokens "
-                f"alone are {len(specials) + len(alphabet)}"
+                f"a tokenizer of {vocab_size} tokens is too small; the bytes, special tokens and "
+                f"words kept whole alone are {least}"
             )
         trained = _empty_bpe()
         trainer = tokenizers.trainers.BpeTrainer(
-            vocab_size=vocab_size,
+            vocab_size=vocab_size - len(whole),
             special_tokens=specials,
             initial_alphabet=sorted(alphabet),
             show_progress=False,
@@ -106,6 +110,7 @@ class Tokenizer:
         # Every prompt is rendered with role names, so they are learned beside the texts.
         roles = [f"{role}\n" for role in ROLES] * len(texts)
         trained.train_from_iterator([*texts, *roles], trainer)
+        trained.add_tokens([tokenizers.AddedToken(each, normalized=False) for each in whole])
         files = build_files(
             trained.to_str(),
             special_tokens={"eos_token": TURN_END, "pad_token": END_OF_TEXT},

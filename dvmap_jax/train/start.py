@@ -15,6 +15,7 @@ from dvmap_jax.hf.load import CONFIG, read_config
 from dvmap_jax.model.config import ModelConfig
 from dvmap_jax.model.transformer import Transformer
 from dvmap_jax.processes import all_succeed
+from dvmap_jax.rl.rewards import TAGS
 from dvmap_jax.sharding import param_shardings
 from dvmap_jax.survey.corpus import Example
 from dvmap_jax.survey.prompts import gold_completion, messages
@@ -106,7 +107,7 @@ def new_tokenizer(config: RunConfig, examples: Sequence[Example]) -> Tokenizer:
     size = source.removeprefix(TRAINED)
     if not size.isdigit():
         raise ValueError(f"weights.tokenizer is {source!r}; after '{TRAINED}' comes a size")
-    return Tokenizer.train(training_texts(config, examples), int(size))
+    return Tokenizer.train(training_texts(config, examples), int(size), whole=TAGS)
 
 
 def training_texts(config: RunConfig, examples: Sequence[Example]) -> list[str]:

@@ -199,3 +199,13 @@ def test_file_that_is_no_gguf_is_an_error(tmp_path):
 def test_too_small_a_vocabulary_is_an_error():
     with pytest.raises(ValueError, match="too small"):
         Tokenizer.train(TEXTS, 100)
+
+
+def test_words_kept_whole_are_one_token_each_and_come_back(tmp_path):
+    trained = Tokenizer.train(TEXTS, 300, whole=("<answer>", "</answer>"))
+    assert trained.vocab_size == 300
+    trained.save(tmp_path)
+    for tokenizer in (trained, Tokenizer.load(tmp_path)):
+        ids = tokenizer.encode("Format: <answer>1</answer>")
+        assert [tokenizer.decode([each]) for each in ids[-3:]] == ["<answer>", "1", "</answer>"]
+        assert tokenizer.decode(ids) == "Format: <answer>1</answer>"
