@@ -27,6 +27,7 @@ class Block:
     columns: bool = struct.field(pytree_node=False, default=False)
 
 
+FEW_LAYERS = 4  # compiled one after another; a loop copies what each of them keeps for its gradient
 KEPT = (None, "batch", None, "kv_heads", None, None)  # axes of keys and values of all layers
 
 
@@ -151,7 +152,8 @@ class Transformer:
 
         x = self._looked_up(params, tokens)
         stacks = tuple((block.keys, block.values, block.scales) for block in context)
-        x, kept = jax.lax.scan(self._remat(body), x, (params["layers"], stacks))
+        unroll = self.config.num_layers <= FEW_LAYERS
+        x, kept = jax.lax.scan(self._remat(body), x, (params["layers"], stacks), unroll=unroll)
         kept = tuple(constrain(stack, KEPT, self.layout) for stack in kept)
         norm = nnx.merge(self._norm, nnx.State(params["norm"]))
         x = constrain(norm(x), ("batch", None, None, None), self.layout)
