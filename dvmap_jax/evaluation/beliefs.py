@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from dvmap_jax.evaluation.distributions import jensen_shannon, shares
-from dvmap_jax.evaluation.metric import Metric, MetricsConfig, Sums, mean_of
+from dvmap_jax.evaluation.metric import Metric, MetricsConfig, Sums, distance_sums, mean_of
 from dvmap_jax.evaluation.ordinal import of_cells, part_of_largest
 from dvmap_jax.evaluation.outcomes import NOBODY, LeftOutError, Outcomes
 
@@ -49,7 +49,7 @@ def calibration_error(outcomes: Outcomes, config: MetricsConfig) -> Sums:
     def statistic(drawn: np.ndarray) -> np.ndarray:
         return np.abs(drawn[:, :-1]).sum(axis=1) / drawn[:, -1]
 
-    return noted(outcomes, Sums(np.concatenate([gaps, rows], axis=1), statistic))
+    return noted(outcomes, distance_sums(np.concatenate([gaps, rows], axis=1), statistic))
 
 
 def wasserstein_probabilities(outcomes: Outcomes, config: MetricsConfig) -> Sums:

@@ -6,7 +6,7 @@ import numpy as np
 
 from dvmap_jax.evaluation.distributions import jensen_shannon, shares, wasserstein
 from dvmap_jax.evaluation.intervals import ratio
-from dvmap_jax.evaluation.metric import Metric, MetricsConfig, Sums, mean_of
+from dvmap_jax.evaluation.metric import Metric, MetricsConfig, Sums, distance_sums, mean_of
 from dvmap_jax.evaluation.outcomes import NOBODY, Outcomes
 
 
@@ -116,7 +116,7 @@ def of_cells(outcomes: Outcomes, theirs: np.ndarray, distance, answers=None) -> 
         found = distance(shares(first), shares(second))
         return ratio(np.where(there, found, 0), there)
 
-    return Sums(np.concatenate([theirs, answers], axis=1), statistic)
+    return distance_sums(np.concatenate([theirs, answers], axis=1), statistic)
 
 
 def part_of_largest(outcomes: Outcomes):

@@ -191,12 +191,19 @@ def test_people_who_did_not_answer_are_no_group():
     ]
 
 
-def test_intervals_are_as_wide_as_surveys_differ():
+DISTANCES = ("wasserstein/probabilities", "jensen_shannon/probabilities", "calibration_error")
+
+
+@pytest.mark.parametrize(
+    ("names", "shares", "archetypes"),
+    [(("over_determination", SPREAD[0]), itself, 60), (DISTANCES, even, 200)],
+)
+def test_intervals_are_as_wide_as_surveys_differ(names, shares, archetypes):
     """Of 40 surveys, of which a standard deviation is known to a tenth."""
-    names = ("over_determination", SPREAD[0])
     found = np.zeros((40, len(names), 3))
     for seed, each in enumerate(found):
-        measured = measure(answered(survey(60, seed), itself), config=QUICK, names=names).metrics
+        results = answered(survey(archetypes, seed), shares)
+        measured = measure(results, config=QUICK, names=names).metrics
         each[:] = [[m.value, m.low, m.high] for m in (measured[name] for name in names)]
     value, low, high = np.moveaxis(found, 2, 0)
     assert ((low < value) & (value < high)).all()
