@@ -27,7 +27,7 @@ class Block:
     columns: bool = struct.field(pytree_node=False, default=False)
 
 
-FEW_LAYERS = 4  # compiled one after another; a loop copies what each of them keeps for its gradient
+FEW_LAYERS = 2  # compiled one after another; a loop copies what each of them keeps for its gradient
 KEPT = (None, "batch", None, "kv_heads", None, None)  # axes of keys and values of all layers
 
 
