@@ -10,6 +10,8 @@ from dvmap_jax.evaluation.intervals import DEFAULT, IntervalConfig, Statistic, r
 from dvmap_jax.evaluation.outcomes import Outcomes
 
 MANY = "*"  # in a metric's name, stands for labels of the data
+STEP = 1e-3  # part of an archetype that is added to see what it moves
+AT_A_TIME = 64  # archetypes so tried, for the memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +50,6 @@ class Sums:
     labels: tuple[str, ...] = ()
     note: str = ""
 
-
-STEP = 1e-3  # part of an archetype that is added to see what it moves
-AT_A_TIME = 64  # archetypes so tried, for the memory
 
 Compute = Callable[[Outcomes, MetricsConfig], Sums]
 
